@@ -1,0 +1,172 @@
+# The project's commands, the same for a person and for CI. `make help` lists them.
+#
+# Everything happens inside the checkout: a virtual environment per Python (.venv, or .venv-3.13 for
+# PYTHON=python3.13), Rust's output in target/, logs and reports in build/.
+
+PYTHON ?= python3
+# `checked` (optimised a little, every assertion on) for tests; `release` for demo and benchmarks.
+PROFILE ?= checked
+# Passed to the program that the target runs, e.g. make bench ARGS='--only call_soon'.
+ARGS ?=
+# Seconds of load for each run of the demo; empty: the demo's own choice.
+DEMO_SECONDS ?=
+
+python_version := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
+python_minor := $(basename $(python_version))
+
+# An interpreter that was asked for by name gets an environment of its own.
+VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(python_minor))
+venv_python := $(VENV)/bin/python
+# One stamp file for each thing that is set up once; a new interpreter makes all of them stale.
+ready := $(VENV)/.ready-$(python_version)
+
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# The interpreter that PyO3 builds against outside maturin (clippy); always the same path, because a
+# change of it rebuilds PyO3.
+export PYO3_PYTHON := $(abspath $(venv_python))
+export HOTLOOP_LOAD := $(CARGO_TARGET_DIR)/release/hotloop-load
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+step := @tools/step
+# maturin finds the environment by this variable, and would take an active one instead.
+maturin_develop := env -u CONDA_PREFIX -u PYO3_PYTHON VIRTUAL_ENV=$(abspath $(VENV)) \
+	$(VENV)/bin/maturin develop
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+## The two commands of a fresh machine
+
+.PHONY: demo
+demo: release $(ready)/benches ## serve real HTTP on hotloop, asyncio and uvloop; print one table
+	$(step) --show "demo" $(venv_python) benches/demo.py \
+		$(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(ARGS)
+
+.PHONY: test
+test: lint test-rust loom test-python ## everything that has to pass: lints, cargo tests, pytest, suites
+
+## Working on it
+
+.PHONY: check
+check: lint test-rust develop stubtest pytest ## the quick inner loop: `test` without loom and suites
+
+.PHONY: build
+build: release ## extension (into the environment) and load generator, both in release
+
+.PHONY: lint
+lint: fmt clippy ruff mypy house-rules ## rustfmt, clippy, ruff, mypy --strict, house rules
+
+.PHONY: test-python
+test-python: develop stubtest pytest suites ## build for PYTHON, then stubtest, own tests, suites
+
+.PHONY: suites
+suites: develop $(ready)/tests ## CPython's own asyncio tests on hotloop (ARGS: more pytest options)
+	$(step) --show "suites, Python $(python_minor)" $(venv_python) -m pytest tests/suites -m suite \
+		--junitxml=build/reports/suites-$(python_minor).xml $(ARGS)
+
+.PHONY: bench
+bench: release $(ready)/benches ## speed marks against uvloop (ARGS: options of benches/marks.py)
+	$(step) --show "speed marks" $(venv_python) benches/marks.py $(ARGS)
+
+.PHONY: format
+format: $(ready)/lint ## rewrite the sources as rustfmt and ruff want them
+	$(step) "rustfmt" cargo fmt --all
+	$(step) "ruff format" $(VENV)/bin/ruff format .
+	$(step) "ruff fixes" $(VENV)/bin/ruff check --fix .
+
+.PHONY: clean
+clean: ## remove everything that was built or installed here
+	rm -rf .venv .venv-* build dist $(CARGO_TARGET_DIR) .pytest_cache .mypy_cache .ruff_cache
+	rm -f python/hotloop/*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## this list
+	@echo 'make TARGET [PYTHON=python3.13] [ARGS=...] [V=1: show all output]'
+	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } \
+		/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# Parts of the targets above, in the order in which they run.
+
+.PHONY: fmt
+fmt:
+	$(step) "cargo fmt --check" cargo fmt --all --check
+
+.PHONY: clippy
+clippy: $(ready)/venv
+	$(step) "cargo clippy" cargo clippy --workspace --all-targets -- -D warnings
+
+.PHONY: ruff
+ruff: $(ready)/lint
+	$(step) "ruff check" $(VENV)/bin/ruff check .
+	$(step) "ruff format --check" $(VENV)/bin/ruff format --check .
+
+.PHONY: mypy
+mypy: $(ready)/lint
+	$(step) "mypy --strict" $(VENV)/bin/mypy --strict
+
+.PHONY: house-rules
+house-rules: $(ready)/venv
+	$(step) "house rules" $(venv_python) tools/house_rules.py
+
+# The extension itself has no cargo tests (a module cannot link without its interpreter): leaving it
+# out keeps PyO3 out of this build.
+.PHONY: test-rust
+test-rust:
+	$(step) --expect '^test result: ok\. [1-9]' "cargo test" \
+		cargo test --workspace --exclude hotloop --profile checked
+
+# The models explore every order of a few threads' steps: optimised, or they take minutes. A target
+# directory of their own, because the cfg would rebuild all that the other steps share.
+.PHONY: loom
+loom:
+	$(step) --expect '^test result: ok\. [1-9]' "loom models" env RUSTFLAGS="--cfg loom" \
+		CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom CARGO_PROFILE_RELEASE_LTO=off \
+		CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \
+		cargo test -p hotloop-reactor --lib loom --release
+
+# Cargo decides what has to be built again; maturin puts the result into python/hotloop, where the
+# environment looks for it.
+.PHONY: develop
+develop: $(ready)/lint
+	$(step) "extension ($(PROFILE), Python $(python_minor))" $(maturin_develop) --profile $(PROFILE)
+
+.PHONY: release
+release: $(ready)/maturin
+	$(step) "extension (release, Python $(python_minor))" $(maturin_develop) --release
+	$(step) "load generator (release)" cargo build --release -p hotloop-load
+
+.PHONY: stubtest
+stubtest: $(ready)/lint
+	$(step) "stubtest hotloop._core" $(venv_python) -m mypy.stubtest hotloop._core \
+		--mypy-config-file pyproject.toml
+
+.PHONY: pytest
+pytest: $(ready)/tests
+	$(step) --show "pytest, Python $(python_minor)" $(venv_python) -m pytest -m "not suite" \
+		--junitxml=build/reports/tests-$(python_minor).xml $(ARGS)
+
+# What is set up once.
+
+pip_install = $(venv_python) -m pip install --quiet
+
+$(ready)/venv:
+	$(step) "virtual environment $(VENV)" $(PYTHON) tools/make_venv.py $(VENV)
+	@mkdir -p $(@D) && touch $@
+
+$(ready)/maturin: tools/requirements-lint.txt $(ready)/venv
+	$(step) "install maturin" $(pip_install) maturin -c tools/requirements-lint.txt
+	@touch $@
+
+$(ready)/lint: tools/requirements-lint.txt $(ready)/venv
+	$(step) "install linters" $(pip_install) -r tools/requirements-lint.txt
+	@touch $@ $(ready)/maturin
+
+$(ready)/tests: tests/requirements.txt $(ready)/venv
+	$(step) "install test requirements" $(pip_install) -r tests/requirements.txt
+	@touch $@
+
+$(ready)/benches: benches/requirements.txt $(ready)/venv
+	$(step) "install benchmark requirements" $(pip_install) -r benches/requirements.txt
+	@touch $@

@@ -1,0 +1,85 @@
+"""Check the house rules that no linter knows: `python tools/house_rules.py [DIRECTORY]`.
+
+Every source file begins with a doc comment, no file is longer than 800 lines unless its first
+lines say why (a line that begins with `Length:`), and half of the files have at most 200 lines.
+A link from one page to another file leads somewhere. Prints each breach as `path: what is wrong`; the exit status is 1 if there is any.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+LONGEST = 800
+MEDIAN = 200
+# How far down a file the line that justifies its length may stand.
+HEADER = 40
+ROOMS = ("crates", "python", "tests", "benches", "tools")
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
+OPENINGS = {".rs": ("//!", "#![doc"), ".py": ('"""', 'r"""')}
+
+
+def main(argv: list[str]) -> int:
+    """Check the checkout in `argv[1]` (default: the one this file is in); return an exit status."""
+    root = Path(argv[1]) if len(argv) > 1 else Path(__file__).resolve().parent.parent
+    files = sorted(sources(root))
+    breaches = [
+        f"{path.relative_to(root)}: {breach}"
+        for path in files
+        for breach in breaches_of(path.suffix, path.read_text(encoding="utf-8").splitlines())
+    ]
+    for page in pages(root):
+        for link in LINK.findall(page.read_text(encoding="utf-8")):
+            if not (page.parent / link).exists():
+                breaches.append(f"{page.relative_to(root)}: the link to {link} leads nowhere")
+    for suffix in OPENINGS:
+        lengths = [len(path.read_bytes().splitlines()) for path in files if path.suffix == suffix]
+        if lengths and statistics.median(lengths) > MEDIAN:
+            breaches.append(
+                f"half of the *{suffix} files have more than {statistics.median(lengths):.0f} "
+                f"lines; {MEDIAN} is the limit"
+            )
+    print("\n".join(breaches) if breaches else f"{len(files)} files, no breach")
+    return 1 if breaches else 0
+
+
+def sources(root: Path) -> Iterator[Path]:
+    """Yield the source files under the checkout's rooms, without what was built there."""
+    for room in ROOMS:
+        for path in (root / room).rglob("*"):
+            inside = path.relative_to(root).parts
+            built = any(part.startswith(".") or part == "target" for part in inside)
+            if path.suffix in OPENINGS and not built:
+                yield path
+
+
+def pages(root: Path) -> Iterator[Path]:
+    """Yield the Markdown pages: those of the top folder and those of the rooms."""
+    yield from sorted(root.glob("*.md"))
+    for room in (*ROOMS, "docs"):
+        yield from sorted((root / room).rglob("*.md"))
+
+
+def breaches_of(suffix: str, lines: list[str]) -> Iterator[str]:
+    """Yield what is wrong with one file. An empty `__init__.py` is a marker, not a source."""
+    if not lines:
+        return
+    first = lines[1] if lines[0].startswith("#!") and len(lines) > 1 else lines[0]
+    if suffix == ".rs":
+        first = lines[0]
+    if not first.startswith(OPENINGS[suffix]):
+        yield "does not begin with a doc comment that says what the file is for"
+    if len(lines) > LONGEST and not any(
+        line.lstrip("/!# ").startswith("Length:") for line in lines[:HEADER]
+    ):
+        yield (
+            f"{len(lines)} lines; above {LONGEST}, split it, or say why not in its header, "
+            "in a line that begins with `Length:`"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
