@@ -1,0 +1,45 @@
+//! The mechanics of an event loop without any Python: who waits for which descriptor, which timer is next, which
+//! callback is ready, what other threads posted, and the socket calls that a transport makes.
+//!
+//! Nothing here knows what a callback is. The loop stores its own types in [`Registry`], [`Timers`], [`ReadyQueue`]
+//! and [`Inbox`] and gets them back by value, so that it decides where (and with which locks held) they are dropped.
+//! Every call into the kernel returns an [`std::io::Result`]; nothing is logged and nothing panics on bad input.
+//!
+//! Linux only for now: [`sys`](self) states what another backend would have to supply.
+
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+mod address;
+mod borrow_fd;
+mod clock;
+mod inbox;
+mod interest;
+mod poller;
+mod ready;
+mod registry;
+mod sleep_state;
+mod socket;
+mod sync;
+mod sys;
+mod timers;
+mod token;
+mod waker;
+mod write_queue;
+
+pub use address::{Address, UnixName};
+pub use clock::{now_nanos, now_seconds};
+pub use inbox::{Drain, Inbox};
+pub use interest::{Direction, Interest};
+pub use poller::{Event, Events, Poller};
+pub use ready::ReadyQueue;
+pub use registry::{Forgotten, Registry, Replaced};
+pub use sleep_state::SleepState;
+pub use socket::{
+    accept, is_tcp, local_address, peer_address, recv, recv_from, recv_uninit, send, send_to,
+    send_vectored, set_nodelay, shutdown_write, take_error,
+};
+pub use timers::Timers;
+pub use token::Token;
+pub use waker::Waker;
+pub use write_queue::WriteQueue;
