@@ -1,0 +1,260 @@
+//! Callbacks: `call_soon`, `call_soon_threadsafe`, `create_future`, `create_task`.
+//!
+//! These are the hottest methods of a loop, so they are fastcall methods put on the type by [`add_methods`].
+//! Each handles the common form of a call; every other form (no callback, unknown keywords, a closed loop,
+//! debug mode) is handed to the running Python's own `BaseEventLoop` method, which raises or does what asyncio
+//! does, in its words.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyTuple, PyType};
+use pyo3::{Borrowed, intern};
+
+use crate::handles;
+use crate::imports::{BaseLoop, imports};
+use crate::python::heap_type::{method_fast, method_noargs};
+use crate::python::{FastArguments, Ref};
+
+use super::hooks::Hooks;
+use super::{Entry, Loop};
+
+/// Puts the fastcall methods on `_core.Loop`.
+pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let methods = vec![
+        method_fast!(
+            c"call_soon",
+            c"call_soon(callback, *args, context=None)\n--\n\nCall a callback in the next iteration, in order.",
+            call_soon
+        ),
+        method_fast!(
+            c"call_soon_threadsafe",
+            c"call_soon_threadsafe(callback, *args, context=None)\n--\n\nLike call_soon(), from any thread.",
+            call_soon_threadsafe
+        ),
+        method_fast!(
+            c"call_later",
+            c"call_later(delay, callback, *args, context=None)\n--\n\nCall a callback after a delay in seconds.",
+            super::timers::call_later
+        ),
+        method_fast!(
+            c"call_at",
+            c"call_at(when, callback, *args, context=None)\n--\n\nCall a callback at a time of loop.time().",
+            super::timers::call_at
+        ),
+        method_noargs!(
+            c"time",
+            c"time()\n--\n\nReturn time.monotonic(), in seconds.",
+            super::timers::time
+        ),
+        method_fast!(
+            c"create_task",
+            c"create_task(coro, **kwargs)\n--\n\nSchedule a coroutine object; return a task.",
+            create_task
+        ),
+        method_noargs!(
+            c"create_future",
+            c"create_future()\n--\n\nReturn a future attached to the loop.",
+            create_future
+        ),
+    ];
+    for definition in Vec::leak(methods) {
+        // SAFETY: A1, A2: the class is alive, the definition is leaked; A3 by `from_new`.
+        let descriptor = unsafe {
+            Ref::from_new(class.py(), ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
+        };
+        // SAFETY: the names of the definitions are C string literals.
+        let name = unsafe { std::ffi::CStr::from_ptr(definition.ml_name) };
+        class.setattr(name.to_string_lossy().as_ref(), descriptor.bind(class.py()))?;
+    }
+    Ok(())
+}
+
+/// The loop of a method that the interpreter called on it.
+pub(super) fn receiver<'a, 'py>(slf: &'a Borrowed<'_, 'py, PyAny>) -> &'a Bound<'py, Loop> {
+    // SAFETY: A4: a method descriptor of `_core.Loop` checks the type of `self` before it calls.
+    unsafe { Bound::cast_unchecked::<Loop>(slf) }
+}
+
+fn call_soon<'py>(
+    py: Python<'py>,
+    slf: Borrowed<'_, 'py, PyAny>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let this = receiver(&slf);
+    match Call::parse(py, this, arguments, 0)? {
+        Some(call) => {
+            let handle = handles::new_handle(py, this, call.callback, call.args, call.context)?;
+            this.get().push_ready(Entry::Handle(handle.clone_ref(py)));
+            Ok(handle)
+        }
+        None => forward(py, slf, arguments, |base| &base.call_soon),
+    }
+}
+
+fn call_soon_threadsafe<'py>(
+    py: Python<'py>,
+    slf: Borrowed<'_, 'py, PyAny>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let this = receiver(&slf);
+    match Call::parse(py, this, arguments, 0)? {
+        Some(call) if !this.get().hooks.get().any(Hooks::WRITE_TO_SELF) => {
+            let handle = handles::new_handle(py, this, call.callback, call.args, call.context)?;
+            this.get().inbox.push(handle.clone_ref(py));
+            this.get().wake();
+            Ok(handle)
+        }
+        _ => forward(py, slf, arguments, |base| &base.call_soon_threadsafe),
+    }
+}
+
+fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    let imports = imports(py)?;
+    let Some(future) = imports.futures_namespace.bind(py).get_item(intern!(py, "Future"))? else {
+        return FastArguments::none(py).forward(&imports.base_loop.create_future, slf.as_ptr());
+    };
+    let args = [std::ptr::null_mut(), slf.as_ptr()];
+    let names = &keywords(py)?.loop_only;
+    // SAFETY: A2: the class, the loop and the names are held; the place before the arguments is ours to lend
+    // (`PY_VECTORCALL_ARGUMENTS_OFFSET`). A3 by `from_new`.
+    unsafe {
+        let args = args.as_ptr().add(1);
+        let count = ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+        Ref::from_new(py, ffi::PyObject_Vectorcall(future.as_ptr(), args, count, names.as_ptr()))
+    }
+}
+
+fn create_task<'py>(
+    py: Python<'py>,
+    slf: Borrowed<'_, 'py, PyAny>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let this = receiver(&slf).get();
+    let imports = imports(py)?;
+    let special = this.closed.get() || this.debug.get() || this.task_factory.is_some();
+    // `asyncio.create_task` passes `name=None` from 3.12 on.
+    let name = arguments.only_keyword(intern!(py, "name").as_any());
+    let (Some(coroutine), Some(name), 1, false) =
+        (arguments.get(0), name, arguments.positional_count(), special)
+    else {
+        return arguments.forward(&imports.base_loop.create_task, slf.as_ptr());
+    };
+    let Some(task) = imports.tasks_namespace.bind(py).get_item(intern!(py, "Task"))? else {
+        return arguments.forward(&imports.base_loop.create_task, slf.as_ptr());
+    };
+    let name = name.filter(|name| !name.is_none());
+    let names = keywords(py)?;
+    let (names, name) = match &name {
+        Some(name) => (&names.loop_and_name, name.as_ptr()),
+        None => (&names.loop_only, std::ptr::null_mut()),
+    };
+    let args = [std::ptr::null_mut(), coroutine.as_ptr(), slf.as_ptr(), name];
+    // SAFETY: as in `create_future`; a null name is beyond the keywords that `names` counts.
+    unsafe {
+        let args = args.as_ptr().add(1);
+        let count = 1 + ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+        Ref::from_new(py, ffi::PyObject_Vectorcall(task.as_ptr(), args, count, names.as_ptr()))
+    }
+}
+
+/// A callback with its arguments, ready to be made a handle.
+pub(super) struct Call {
+    pub(super) callback: Ref,
+    pub(super) args: Ref,
+    pub(super) context: Option<Ref>,
+}
+
+impl Call {
+    /// Reads `(…, callback, *args, context=None)`, where the callback stands at `position`; `None` if the call
+    /// is of another form, or the loop is closed or in debug mode.
+    pub(super) fn parse(
+        py: Python<'_>,
+        this: &Bound<'_, Loop>,
+        arguments: FastArguments<'_, '_>,
+        position: usize,
+    ) -> PyResult<Option<Self>> {
+        if this.get().closed.get() || this.get().debug.get() {
+            return Ok(None);
+        }
+        Self::read(py, arguments, position)
+    }
+
+    /// The same without a look at the loop.
+    pub(super) fn read(
+        py: Python<'_>,
+        arguments: FastArguments<'_, '_>,
+        position: usize,
+    ) -> PyResult<Option<Self>> {
+        let Some(callback) = arguments.get(position) else { return Ok(None) };
+        let Some(context) = arguments.only_keyword(intern!(py, "context").as_any()) else {
+            return Ok(None);
+        };
+        let context = context.filter(|context| !context.is_none()).map(|context| (&*context).into());
+        Ok(Some(Self { callback: (&*callback).into(), args: arguments.rest(position + 1)?, context }))
+    }
+}
+
+/// Calls the method of `BaseEventLoop` with the same arguments.
+pub(super) fn forward<'py>(
+    py: Python<'py>,
+    slf: Borrowed<'_, 'py, PyAny>,
+    arguments: FastArguments<'_, 'py>,
+    method: impl FnOnce(&'static BaseLoop) -> &'static Ref,
+) -> PyResult<Ref> {
+    arguments.forward(method(&imports(py)?.base_loop), slf.as_ptr())
+}
+
+#[pymethods]
+impl Loop {
+    /// Make a handle and put it into the ready queue; what `BaseEventLoop.call_soon` calls in debug mode.
+    fn _call_soon<'py>(
+        slf: &Bound<'py, Self>,
+        callback: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        context: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let context = (!context.is_none()).then(|| context.into());
+        let handle = handles::new_handle(py, slf, callback.into(), args.into(), context)?;
+        slf.get().add_source_traceback(py, &handle)?;
+        slf.get().push_ready(Entry::Handle(handle.clone_ref(py)));
+        Ok(handle.into_bound(py))
+    }
+}
+
+impl Loop {
+    /// Puts an entry at the end of the ready queue, after whatever was posted before it.
+    #[inline]
+    pub(crate) fn push_ready(&self, entry: Entry) {
+        if !self.inbox.is_empty() {
+            self.take_posted();
+        }
+        self.ready.borrow_mut().push(entry);
+    }
+
+    /// Moves what other threads posted to the ready queue.
+    pub(super) fn take_posted(&self) {
+        let mut ready = self.ready.borrow_mut();
+        for handle in self.inbox.drain() {
+            ready.push(Entry::Handle(handle));
+        }
+    }
+}
+
+/// The names of keyword arguments, as vectorcall takes them.
+struct Keywords {
+    loop_only: Ref,
+    loop_and_name: Ref,
+}
+
+fn keywords(py: Python<'_>) -> PyResult<&'static Keywords> {
+    static KEYWORDS: PyOnceLock<Keywords> = PyOnceLock::new();
+    KEYWORDS.get_or_try_init(py, || {
+        let (for_loop, for_name) = (intern!(py, "loop"), intern!(py, "name"));
+        Ok(Keywords {
+            loop_only: PyTuple::new(py, [for_loop])?.into(),
+            loop_and_name: PyTuple::new(py, [for_loop, for_name])?.into(),
+        })
+    })
+}

@@ -1,0 +1,79 @@
+//! Which of the methods that native code would skip are overridden, so that it calls them instead.
+//!
+//! A class is looked at once, when an instance is made; an attribute set on an instance (a test's mock, a
+//! program's own clock) is noticed by `__setattr__`.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyType};
+
+use super::Loop;
+
+/// A set of overridden methods.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(crate) struct Hooks(u16);
+
+impl Hooks {
+    pub(crate) const TIME: Self = Self(1);
+    pub(crate) const RUN_ONCE: Self = Self(1 << 1);
+    pub(crate) const CALL_SOON: Self = Self(1 << 2);
+    pub(crate) const CALL_AT: Self = Self(1 << 3);
+    pub(crate) const WRITE_TO_SELF: Self = Self(1 << 4);
+    pub(crate) const TIMER_HANDLE_CANCELLED: Self = Self(1 << 5);
+    pub(crate) const MAKE_SOCKET_TRANSPORT: Self = Self(1 << 6);
+
+    const NAMES: [(&'static str, Self); 7] = [
+        ("time", Self::TIME),
+        ("_run_once", Self::RUN_ONCE),
+        ("call_soon", Self::CALL_SOON),
+        ("call_at", Self::CALL_AT),
+        ("_write_to_self", Self::WRITE_TO_SELF),
+        ("_timer_handle_cancelled", Self::TIMER_HANDLE_CANCELLED),
+        ("_make_socket_transport", Self::MAKE_SOCKET_TRANSPORT),
+    ];
+
+    /// Whether any of `other` is in the set.
+    pub(crate) fn any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// What `class` overrides of `_core.Loop`.
+    pub(super) fn of_class(class: &Bound<'_, PyType>) -> PyResult<Self> {
+        let native = class.py().get_type::<Loop>();
+        let mut hooks = Self(0);
+        for (name, hook) in Self::NAMES {
+            if !class.getattr(name)?.is(&native.getattr(name)?) {
+                hooks.0 |= hook.0;
+            }
+        }
+        Ok(hooks)
+    }
+
+    fn named(name: &str) -> Self {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map_or(Self(0), |(_, hook)| *hook)
+    }
+}
+
+#[pymethods]
+impl Loop {
+    fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        set(slf, name, value.as_ptr())?;
+        let this = slf.get();
+        this.hooks.set(Hooks(this.hooks.get().0 | Hooks::named(name.to_str()?).0));
+        Ok(())
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
+        set(slf, name, std::ptr::null_mut())?;
+        let this = slf.get();
+        let hook = Hooks::named(name.to_str()?);
+        this.hooks.set(Hooks(this.hooks.get().0 & !hook.0 | this.class_hooks.0 & hook.0));
+        Ok(())
+    }
+}
+
+fn set(object: &Bound<'_, Loop>, name: &Bound<'_, PyString>, value: *mut ffi::PyObject) -> PyResult<()> {
+    // SAFETY: A2: object, name and value are held by the caller; A3: the result is looked at.
+    let failed = unsafe { ffi::PyObject_GenericSetAttr(object.as_ptr(), name.as_ptr(), value) } < 0;
+    if failed { Err(PyErr::fetch(object.py())) } else { Ok(()) }
+}

@@ -1,0 +1,216 @@
+//! One iteration, in the order of `BaseEventLoop._run_once`: callbacks that are ready, then descriptors that
+//! became ready, then timers that are due; exactly the entries that are there then are run.
+
+use std::time::Duration;
+
+use hotloop_reactor::{Direction, Events, Poller};
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::errors::os_error;
+use crate::handles;
+use crate::python::{Ref, call};
+
+use super::hooks::Hooks;
+use super::watch_fd::Watcher;
+use super::{Entry, Loop};
+
+/// The longest wait, in seconds: asyncio's `MAXIMUM_SELECT_TIMEOUT`, a day.
+const LONGEST_WAIT: f64 = 24.0 * 3600.0;
+
+/// While no descriptor is watched there is nothing to ask the kernel for but signals that `add_signal_handler`
+/// handles: a busy loop looks for them in every so many iterations.
+const UNPOLLED_ITERATIONS: u32 = 32;
+
+#[pymethods]
+impl Loop {
+    /// Run iterations until `stop()` was called; the middle of `run_forever()`.
+    fn _run_until_stopped(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        loop {
+            if this.hooks.get().any(Hooks::RUN_ONCE) {
+                slf.call_method0(intern!(slf.py(), "_run_once"))?;
+            } else {
+                this.iterate(slf)?;
+            }
+            if this.stopping.get() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Run one iteration.
+    fn _run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().iterate(slf)
+    }
+}
+
+impl Loop {
+    fn iterate(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
+        let py = this.py();
+        if !self.inbox.is_empty() {
+            self.take_posted();
+        }
+        self.drop_cancelled_timers();
+        self.poll(this)?;
+        self.take_due_timers(this)?;
+        let count = self.ready.borrow().len();
+        for _ in 0..count {
+            let Some(entry) = self.ready.borrow_mut().pop() else { break };
+            self.run_entry(this, entry)?;
+        }
+        check_signals(py)
+    }
+
+    /// Asks the kernel which descriptors are ready, and waits for one if there is nothing else to do.
+    fn poll(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
+        let py = this.py();
+        let busy = !self.ready.borrow().is_empty() || self.stopping.get();
+        if busy && self.registry.borrow().is_empty() {
+            let unpolled = self.unpolled.get() + 1;
+            if unpolled < UNPOLLED_ITERATIONS {
+                self.unpolled.set(unpolled);
+                return Ok(());
+            }
+        }
+        self.unpolled.set(0);
+        let mut timeout = if busy { Some(Duration::ZERO) } else { self.time_to_wait(this)? };
+
+        // A5: the buffer is ours while we wait and while events are looked at; a nested run has its own.
+        let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(128));
+        let outcome = if timeout == Some(Duration::ZERO) {
+            self.poller.wait(&mut events, timeout)
+        } else {
+            self.waker.prepare_sleep();
+            // Whoever posts from now on wakes us; what was posted before is here.
+            if !self.inbox.is_empty() || !self.ready.borrow().is_empty() {
+                timeout = Some(Duration::ZERO);
+            }
+            let mut wait = Wait { poller: &self.poller, events: &mut events };
+            let outcome = py.detach(|| wait.run(timeout));
+            self.waker.awake();
+            outcome
+        };
+        let result = match outcome {
+            Ok(_) => self.take_events(this, &events),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => check_signals(py),
+            Err(error) => Err(os_error(py, &error)),
+        };
+        events.clear();
+        self.events.set(Some(events));
+        if !self.inbox.is_empty() {
+            self.take_posted();
+        }
+        result
+    }
+
+    /// How long until the next timer; `None` is for ever.
+    fn time_to_wait(&self, this: &Bound<'_, Loop>) -> PyResult<Option<Duration>> {
+        let Some(deadline) = self.timers.borrow().next_deadline() else { return Ok(None) };
+        let wait = deadline - self.now(this)?;
+        if wait.is_nan() || wait <= 0.0 {
+            return Ok(Some(Duration::ZERO));
+        }
+        // Rounded up to the nanosecond, so that the timer is due when the wait ends.
+        let nanos = (wait.min(LONGEST_WAIT) * 1e9).ceil();
+        Ok(Some(Duration::from_nanos(nanos as u64)))
+    }
+
+    /// Makes an entry of the ready queue of each descriptor that became ready.
+    fn take_events(&self, this: &Bound<'_, Loop>, events: &Events) -> PyResult<()> {
+        for event in events.iter() {
+            let token = event.token;
+            if self.is_own(token.fd()) {
+                self.own_event(this, token)?;
+                continue;
+            }
+            let mut taken = false;
+            for (happened, direction) in
+                [(event.readable, Direction::Read), (event.writable, Direction::Write)]
+            {
+                if !happened {
+                    continue;
+                }
+                let registry = self.registry.borrow();
+                let Some(watcher) = registry.resolve(token, direction) else { continue };
+                taken = true;
+                let entry = match watcher {
+                    // As asyncio does: the handle itself, so that cancelling it now still counts.
+                    Watcher::Handle(handle) => Entry::Handle(handle.clone_ref(this.py())),
+                    _ => Entry::Ready(token, direction),
+                };
+                drop(registry);
+                self.ready.borrow_mut().push(entry);
+            }
+            if !taken {
+                self.registry.borrow_mut().disarm(&self.poller, token);
+            }
+        }
+        Ok(())
+    }
+
+    fn run_entry(&self, this: &Bound<'_, Loop>, entry: Entry) -> PyResult<()> {
+        let py = this.py();
+        match entry {
+            Entry::Handle(handle) if !self.debug.get() => handles::run(py, &handle),
+            Entry::Handle(handle) => {
+                if handles::is_cancelled(&handle) {
+                    return Ok(());
+                }
+                // In debug mode through the Python method, which may be wrapped by a tool.
+                self.run_timed(this, &handle, || run_in_python(py, &handle))
+            }
+            Entry::Foreign(handle) => {
+                if handle.bind(py).getattr(intern!(py, "_cancelled"))?.is_truthy()? {
+                    return Ok(());
+                }
+                if self.debug.get() {
+                    self.run_timed(this, &handle, || run_in_python(py, &handle))
+                } else {
+                    run_in_python(py, &handle)
+                }
+            }
+            Entry::Ready(token, direction) => {
+                // The watcher may have changed hands since the event: whoever has the token now, or nobody.
+                let watcher = {
+                    let registry = self.registry.borrow();
+                    registry.resolve(token, direction).map(|watcher| watcher.clone_ref(py))
+                };
+                let Some(watcher) = watcher else { return Ok(()) };
+                if self.debug.get() {
+                    let named = watcher.handle_for_reports(this, direction)?;
+                    self.run_timed(this, &named, || watcher.run(this, token.fd(), direction))
+                } else {
+                    watcher.run(this, token.fd(), direction)
+                }
+            }
+        }
+    }
+}
+
+/// What the wait for events uses while the thread is detached from the interpreter.
+struct Wait<'a> {
+    poller: &'a Poller,
+    events: &'a mut Events,
+}
+
+// SAFETY: the wait runs on the thread that made it; `detach` asks for `Send` only to keep Python objects out, and
+// there are none in it. (The kernel's event structure has a pointer-sized field, hence no automatic `Send`.)
+unsafe impl Send for Wait<'_> {}
+
+impl Wait<'_> {
+    fn run(&mut self, timeout: Option<Duration>) -> std::io::Result<usize> {
+        self.poller.wait(self.events, timeout)
+    }
+}
+
+fn run_in_python(py: Python<'_>, handle: &Ref) -> PyResult<()> {
+    call::call_method0(handle, intern!(py, "_run")).map(drop)
+}
+
+/// Runs the Python-level signal handlers that are due; one that raises ends the iteration.
+fn check_signals(py: Python<'_>) -> PyResult<()> {
+    // SAFETY: A1 by the token, A3: the result is looked at.
+    if unsafe { ffi::PyErr_CheckSignals() } < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
+}

@@ -1,0 +1,177 @@
+//! `_core.Loop`: the native half of `hotloop.EventLoop`, in front of `asyncio.BaseEventLoop`.
+//!
+//! The files of this folder take asyncio's own headings, so that `loop.add_reader` is found in `watch_fd.rs`
+//! and `loop.sock_recv` in `sock.rs`. State lives in cells that are never borrowed while Python code runs
+//! (rule A5 of [`crate::python`]): a method takes out what it needs, calls, and looks again.
+
+pub(crate) mod callbacks;
+mod debug;
+mod hooks;
+mod iteration;
+mod servers;
+mod sock;
+mod state;
+mod timers;
+mod views;
+mod wakeup;
+mod watch_fd;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+
+use hotloop_reactor::{Events, Inbox, Interest, Poller, ReadyQueue, Registry, Timers, Token, Waker};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::{PyTraverseError, PyVisit};
+
+use crate::errors::OrRaise;
+use crate::python::{Ref, RefSlot};
+use hooks::Hooks;
+pub(crate) use views::{ReadyView, ScheduledView};
+pub(crate) use watch_fd::Watcher;
+
+/// One entry of the ready queue.
+pub(crate) enum Entry {
+    /// A native handle.
+    Handle(Ref),
+    /// A handle that somebody else made and put there: its `_run()` is called.
+    Foreign(Ref),
+    /// A descriptor that became ready for the watcher that has it under this token.
+    Ready(Token, hotloop_reactor::Direction),
+}
+
+/// The size of the buffer that plain reads share, in bytes: what asyncio asks of one `recv`.
+pub(crate) const READ_BUFFER_SIZE: usize = 256 * 1024;
+
+/// The native event loop. Not for direct use: `hotloop.EventLoop` adds `asyncio.BaseEventLoop` behind it.
+#[pyclass(frozen, subclass, module = "hotloop._core")]
+pub(crate) struct Loop {
+    pub(crate) ready: RefCell<ReadyQueue<Entry>>,
+    pub(crate) timers: RefCell<Timers<Ref>>,
+    pub(crate) registry: RefCell<Registry<Watcher>>,
+    /// Which native transport a descriptor belongs to; a transport takes itself out before it is freed.
+    transports: RefCell<HashMap<RawFd, NonNull<ffi::PyObject>>>,
+    /// The objects with `fileno()` that were given to `add_reader` and `add_writer`, by descriptor.
+    file_objects: RefCell<HashMap<RawFd, Ref>>,
+    pub(crate) inbox: Inbox<Ref>,
+    pub(crate) poller: Poller,
+    pub(crate) waker: Waker,
+    events: Cell<Option<Events>>,
+    read_buffer: Cell<Option<Box<[u8]>>>,
+    pub(crate) closed: Cell<bool>,
+    pub(crate) stopping: Cell<bool>,
+    pub(crate) debug: Cell<bool>,
+    pub(crate) thread_id: RefSlot,
+    pub(crate) task_factory: RefSlot,
+    pub(crate) hooks: Cell<Hooks>,
+    class_hooks: Hooks,
+    /// Iterations since the kernel was last asked, while there was nothing to ask it for.
+    unpolled: Cell<u32>,
+    /// The receiving end of the signal wake-up pair, -1 while there is none.
+    signal_fd: Cell<i32>,
+}
+
+// SAFETY: A1: the cells are touched only by the thread that holds the interpreter; what runs detached (the
+// wait for events) owns what it uses and touches none of them. Inbox and waker are thread-safe themselves.
+unsafe impl Sync for Loop {}
+// SAFETY: as above; nothing in it belongs to one thread.
+unsafe impl Send for Loop {}
+
+#[pymethods]
+impl Loop {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        class: &Bound<'_, PyType>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let py = class.py();
+        let poller = Poller::new().or_raise(py)?;
+        let waker = Waker::new().or_raise(py)?;
+        poller.add(waker.raw_fd(), wakeup::token(waker.raw_fd()), Interest::READ).or_raise(py)?;
+        let class_hooks = Hooks::of_class(class)?;
+        Ok(Self {
+            ready: RefCell::new(ReadyQueue::new()),
+            timers: RefCell::new(Timers::new()),
+            registry: RefCell::new(Registry::new()),
+            transports: RefCell::new(HashMap::new()),
+            file_objects: RefCell::new(HashMap::new()),
+            inbox: Inbox::new(),
+            poller,
+            waker,
+            events: Cell::new(Some(Events::with_capacity(128))),
+            read_buffer: Cell::new(None),
+            closed: Cell::new(false),
+            stopping: Cell::new(false),
+            debug: Cell::new(false),
+            thread_id: RefSlot::default(),
+            task_factory: RefSlot::default(),
+            hooks: Cell::new(class_hooks),
+            class_hooks,
+            unpolled: Cell::new(0),
+            signal_fd: Cell::new(-1),
+        })
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.thread_id.traverse(&visit)?;
+        self.task_factory.traverse(&visit)?;
+        if let Ok(ready) = self.ready.try_borrow() {
+            for entry in ready.iter() {
+                if let Entry::Handle(object) | Entry::Foreign(object) = entry {
+                    object.traverse(&visit)?;
+                }
+            }
+        }
+        if let Ok(timers) = self.timers.try_borrow() {
+            for timer in timers.iter() {
+                timer.traverse(&visit)?;
+            }
+        }
+        if let Ok(registry) = self.registry.try_borrow() {
+            for watcher in registry.watchers() {
+                watcher.object().traverse(&visit)?;
+            }
+        }
+        if let Ok(objects) = self.file_objects.try_borrow() {
+            for object in objects.values() {
+                object.traverse(&visit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        self.drop_everything();
+    }
+}
+
+impl Loop {
+    /// Drops every callback, timer and watcher: the loop is closed, or part of garbage.
+    pub(crate) fn drop_everything(&self) {
+        // A5: everything is out of the cells before the first object is dropped.
+        let ready = self.ready.borrow_mut().clear();
+        let timers = self.timers.borrow_mut().drain();
+        let watchers = self.registry.borrow_mut().drain();
+        let objects = std::mem::take(&mut *self.file_objects.borrow_mut());
+        let posted: Vec<Ref> = self.inbox.drain().collect();
+        let rest = (self.task_factory.take(), self.thread_id.take());
+        drop((ready, timers, watchers, objects, posted, rest));
+    }
+
+    /// Lends the buffer that plain reads share. A read inside a read (a protocol that runs the loop again)
+    /// gets one of its own.
+    pub(crate) fn take_read_buffer(&self) -> Box<[u8]> {
+        self.read_buffer.take().unwrap_or_else(|| vec![0; READ_BUFFER_SIZE].into_boxed_slice())
+    }
+
+    /// Takes the buffer back.
+    pub(crate) fn return_read_buffer(&self, buffer: Box<[u8]>) {
+        self.read_buffer.set(Some(buffer));
+    }
+}

@@ -1,0 +1,256 @@
+//! Servers: the native accept loop behind asyncio's `Server` object, and `_make_socket_transport`.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+
+use hotloop_reactor::{self as reactor, Address, Direction};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+use rustix::io::Errno;
+
+use crate::errors::os_error;
+use crate::handles;
+use crate::imports::imports;
+use crate::python::guard::none;
+use crate::python::{Ref, call};
+use crate::transports::stream::{Origin, new_stream};
+
+use super::hooks::Hooks;
+use super::{Loop, Watcher};
+
+/// A listening socket that serves: what `_start_serving` was given.
+#[pyclass(frozen, module = "hotloop._core")]
+pub(crate) struct Listener {
+    protocol_factory: Ref,
+    socket: Ref,
+    ssl_context: Ref,
+    server: Ref,
+    backlog: u32,
+    ssl_timeouts: [Ref; 2],
+    /// The context of the accept callback, in which protocols are made.
+    context: Ref,
+}
+
+#[pymethods]
+impl Listener {
+    /// Accept what is waiting; the debug mode's reports name it.
+    fn _read_ready(&self) {}
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        format!("<Listener {:?}>", self.socket.bind(py))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        for object in
+            [&self.protocol_factory, &self.socket, &self.ssl_context, &self.server, &self.context]
+        {
+            object.traverse(&visit)?;
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Loop {
+    /// Make a stream transport for a connected socket.
+    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None))]
+    fn _make_socket_transport<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        waiter: Option<&Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyDict>>,
+        server: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (sock,))?;
+        new_stream(slf, Origin::Socket(sock.clone()), protocol, waiter, extra, server)
+    }
+
+    /// Accept connections of a listening socket; `asyncio.Server` calls this.
+    #[pyo3(signature = (protocol_factory, sock, sslcontext=None, server=None, backlog=100,
+                        ssl_handshake_timeout=None, ssl_shutdown_timeout=None))]
+    #[allow(clippy::too_many_arguments)] // asyncio's signature
+    fn _start_serving(
+        slf: &Bound<'_, Self>,
+        protocol_factory: &Bound<'_, PyAny>,
+        sock: &Bound<'_, PyAny>,
+        sslcontext: Option<&Bound<'_, PyAny>>,
+        server: Option<&Bound<'_, PyAny>>,
+        backlog: i64,
+        ssl_handshake_timeout: Option<&Bound<'_, PyAny>>,
+        ssl_shutdown_timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        slf.get().check_closed()?;
+        let or_none = |object: Option<&Bound<'_, PyAny>>| object.map_or_else(|| none(py), Ref::from);
+        let fd = sock.call_method0(intern!(py, "fileno"))?.extract()?;
+        let listener = Bound::new(
+            py,
+            Listener {
+                protocol_factory: protocol_factory.into(),
+                socket: sock.into(),
+                ssl_context: or_none(sslcontext),
+                server: or_none(server),
+                backlog: u32::try_from(backlog.max(0)).unwrap_or(u32::MAX),
+                ssl_timeouts: [or_none(ssl_handshake_timeout), or_none(ssl_shutdown_timeout)],
+                context: call::copy_context(py)?,
+            },
+        )?;
+        slf.get().watch(slf, fd, Direction::Read, Watcher::Listener(listener.into()))
+    }
+}
+
+impl Listener {
+    /// The listening socket has connections: takes them, at most as many as may be waiting.
+    pub(super) fn accept(this: &Bound<'_, Loop>, slf: &Bound<'_, Self>, fd: RawFd) -> PyResult<()> {
+        let py = this.py();
+        let listener = slf.get();
+        let context = listener.context.clone_ref(py);
+        call::within_context(py, &context, || {
+            for _ in 0..listener.backlog {
+                // A callback may have closed the server, and its descriptor with it.
+                if !still_listening(this, slf, fd) {
+                    return Ok(());
+                }
+                // SAFETY: the socket object is held by the listener, and the registry would not name it if it
+                // had been closed through the server.
+                let accepted = reactor::accept(unsafe { BorrowedFd::borrow_raw(fd) });
+                match accepted {
+                    Ok((descriptor, peer)) => listener.connected(this, descriptor, peer)?,
+                    Err(error) if is_no_connection(&error) => return Ok(()),
+                    Err(error) if is_out_of_resources(&error) => return listener.pause(this, fd, &error),
+                    Err(error) => return Err(os_error(py, &error)),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn connected(&self, this: &Bound<'_, Loop>, descriptor: OwnedFd, peer: Option<Address>) -> PyResult<()> {
+        let py = this.py();
+        let native = self.ssl_context.bind(py).is_none()
+            && !this.get().hooks.get().any(Hooks::MAKE_SOCKET_TRANSPORT)
+            && !this.get().debug.get();
+        if !native {
+            return self.connected_in_python(this, descriptor, peer);
+        }
+        let server = self.server.bind(py);
+        let server = (!server.is_none()).then_some(&*server);
+        let made = self
+            .protocol_factory
+            .bind(py)
+            .call0()
+            .and_then(|protocol| {
+                new_stream(this, Origin::Accepted(descriptor, peer), &protocol, None, None, server)
+            });
+        match made {
+            Ok(_) => Ok(()),
+            Err(error) if call::ends_the_loop(py, &error) => Err(error),
+            // As asyncio: reported in debug mode only, which does not come this way. The connection is closed.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// TLS, an overridden hook, debug mode: `loop._accept_connection2`, in a task, as asyncio does.
+    fn connected_in_python(
+        &self,
+        this: &Bound<'_, Loop>,
+        descriptor: OwnedFd,
+        peer: Option<Address>,
+    ) -> PyResult<()> {
+        use std::os::fd::IntoRawFd;
+        let py = this.py();
+        let named = PyDict::new(py);
+        named.set_item(intern!(py, "fileno"), descriptor.into_raw_fd())?;
+        let socket = imports(py)?.socket.bind(py).call((), Some(&named))?;
+        socket.call_method1(intern!(py, "setblocking"), (false,))?;
+        let address = match &peer {
+            Some(peer) => crate::address::to_python(py, peer)?,
+            None => none(py),
+        };
+        if this.get().debug.get() {
+            let logger = imports(py)?.logger.bind(py);
+            let args = ("%r got a new connection from %r: %r", self.server.bind(py), address.bind(py), &socket);
+            logger.call_method1(intern!(py, "debug"), args)?;
+        }
+        let extra = PyDict::new(py);
+        extra.set_item(intern!(py, "peername"), address.bind(py))?;
+        let [handshake, shutdown] = &self.ssl_timeouts;
+        let coroutine = this.call_method1(
+            intern!(py, "_accept_connection2"),
+            (
+                self.protocol_factory.bind(py),
+                socket,
+                extra,
+                self.ssl_context.bind(py),
+                self.server.bind(py),
+                handshake.bind(py),
+                shutdown.bind(py),
+            ),
+        )?;
+        this.call_method1(intern!(py, "create_task"), (coroutine,)).map(drop)
+    }
+
+    /// Out of descriptors or memory: the kernel would report the socket for ever, so it rests for a second.
+    fn pause(&self, this: &Bound<'_, Loop>, fd: RawFd, error: &io::Error) -> PyResult<()> {
+        let py = this.py();
+        let socket = self.socket.bind(py);
+        let context = PyDict::new(py);
+        context.set_item("message", "socket.accept() out of system resource")?;
+        context.set_item("exception", os_error(py, error).into_value(py))?;
+        context.set_item("socket", imports(py)?.transport_socket.bind(py).call1((&socket,))?)?;
+        this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
+        this.get().unwatch(py, fd, Direction::Read)?;
+        let [handshake, shutdown] = &self.ssl_timeouts;
+        let args = (
+            imports(py)?.accept_retry_delay,
+            this.getattr(intern!(py, "_resume_serving"))?,
+            self.protocol_factory.bind(py),
+            socket,
+            self.ssl_context.bind(py),
+            self.server.bind(py),
+            self.backlog,
+            handshake.bind(py),
+            shutdown.bind(py),
+        );
+        this.call_method1(intern!(py, "call_later"), args).map(drop)
+    }
+}
+
+impl Loop {
+    /// `loop.call_soon(callback, *args)` from native code: the method itself where it is overridden.
+    pub(crate) fn call_soon_native(this: &Bound<'_, Loop>, callback: Ref, args: Ref) -> PyResult<()> {
+        let py = this.py();
+        let state = this.get();
+        if state.debug.get() || state.closed.get() || state.hooks.get().any(Hooks::CALL_SOON) {
+            let mut all = vec![callback.into_bound(py)];
+            all.extend(args.bind(py).cast::<PyTuple>()?.iter());
+            return this.call_method1(intern!(py, "call_soon"), PyTuple::new(py, all)?).map(drop);
+        }
+        let handle = handles::new_handle(py, this, callback, args, None)?;
+        state.push_ready(super::Entry::Handle(handle));
+        Ok(())
+    }
+}
+
+fn still_listening(this: &Bound<'_, Loop>, listener: &Bound<'_, Listener>, fd: RawFd) -> bool {
+    match this.get().registry.borrow().watcher(fd, Direction::Read) {
+        Some(Watcher::Listener(known)) => known.as_ptr() == listener.as_ptr(),
+        _ => false,
+    }
+}
+
+fn is_no_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+    )
+}
+
+fn is_out_of_resources(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|known| error.raw_os_error() == Some(known.raw_os_error()))
+}

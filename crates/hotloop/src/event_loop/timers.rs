@@ -1,0 +1,203 @@
+//! Timers: `call_later`, `call_at`, `time`, and the heap's bookkeeping.
+//!
+//! A deadline is the float that `when()` returns, not a number of nanoseconds made from it: nothing is rounded,
+//! so no timer fires before its time, and timers with equal times keep their order as the documentation of
+//! `call_at` promises ("each callback will be called exactly once").
+
+use hotloop_reactor::now_seconds;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyFloat;
+use pyo3::{Borrowed, intern};
+
+use crate::handles;
+use crate::python::{FastArguments, Ref};
+
+use super::Loop;
+use super::callbacks::{Call, forward, receiver};
+use super::hooks::Hooks;
+
+/// `loop.time()`.
+pub(super) fn time<'py>(py: Python<'py>, _slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    Ok(PyFloat::new(py, now_seconds()).into())
+}
+
+/// `loop.call_later(delay, callback, *args, context=None)`.
+pub(super) fn call_later<'py>(
+    py: Python<'py>,
+    slf: Borrowed<'_, 'py, PyAny>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let this = receiver(&slf);
+    let native = !this.get().hooks.get().any(Hooks::CALL_AT);
+    let delay = arguments.get(0).filter(|delay| native && !delay.is_none());
+    let call = match delay {
+        Some(_) => Call::parse(py, this, arguments, 1)?,
+        None => None,
+    };
+    let (Some(delay), Some(call)) = (delay, call) else {
+        return forward(py, slf, arguments, |base| &base.call_later);
+    };
+    let when = match plain_number(&delay) {
+        Some(delay) if !this.get().hooks.get().any(Hooks::TIME) => {
+            PyFloat::new(py, now_seconds() + delay).into_any()
+        }
+        // Any other number: Python adds it to the time, and may answer with an error of its own.
+        _ => this.call_method0(intern!(py, "time"))?.add(delay)?,
+    };
+    this.get().schedule(this, when, call)
+}
+
+/// `loop.call_at(when, callback, *args, context=None)`.
+pub(super) fn call_at<'py>(
+    py: Python<'py>,
+    slf: Borrowed<'_, 'py, PyAny>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let this = receiver(&slf);
+    let when = arguments.get(0).filter(|when| !when.is_none() && !this.get().closed.get());
+    let call = match when {
+        Some(_) => Call::read(py, arguments, 1)?,
+        None => None,
+    };
+    let (Some(when), Some(call)) = (when, call) else {
+        return forward(py, slf, arguments, |base| &base.call_at);
+    };
+    if this.get().debug.get() {
+        this.call_method0(intern!(py, "_check_thread"))?;
+        this.call_method1(intern!(py, "_check_callback"), (call.callback.bind(py), "call_at"))?;
+    }
+    this.get().schedule(this, when.to_owned(), call)
+}
+
+impl Loop {
+    /// Makes a timer and puts it on the heap.
+    fn schedule(&self, this: &Bound<'_, Loop>, when: Bound<'_, PyAny>, call: Call) -> PyResult<Ref> {
+        let py = this.py();
+        let deadline = seconds(&when)?;
+        let timer = handles::new_timer(py, this, when.into(), call.callback, call.args, call.context)?;
+        self.add_source_traceback(py, &timer)?;
+        self.timers.borrow_mut().push(deadline, timer.clone_ref(py));
+        Ok(timer)
+    }
+
+    /// The loop's time in seconds: `time()` where that is overridden.
+    pub(super) fn now(&self, this: &Bound<'_, Loop>) -> PyResult<f64> {
+        if self.hooks.get().any(Hooks::TIME) {
+            return this.call_method0(intern!(this.py(), "time"))?.extract();
+        }
+        Ok(now_seconds())
+    }
+
+    /// A timer is being cancelled; it stays on the heap until its turn or a compaction comes.
+    pub(crate) fn timer_cancelled(
+        &self,
+        this: &Bound<'_, Loop>,
+        timer: Borrowed<'_, '_, PyAny>,
+    ) -> PyResult<()> {
+        if self.hooks.get().any(Hooks::TIMER_HANDLE_CANCELLED) {
+            this.call_method1(intern!(this.py(), "_timer_handle_cancelled"), (timer,))?;
+        } else if handles::is_scheduled(&timer) {
+            self.timers.borrow_mut().note_cancelled();
+        }
+        Ok(())
+    }
+
+    /// Takes cancelled timers off the heap: all of them when they are many, else those at its head.
+    pub(super) fn drop_cancelled_timers(&self) {
+        let mut removed = Vec::new();
+        {
+            let mut timers = self.timers.borrow_mut();
+            if timers.cancelled() == 0 {
+                return;
+            }
+            if timers.needs_compaction() {
+                removed = timers.compact(handles::is_cancelled);
+            } else {
+                while timers.peek().is_some_and(handles::is_cancelled) {
+                    timers.note_cancelled_removed();
+                    removed.extend(timers.pop());
+                }
+            }
+        }
+        // A5: the heap is free again before the handles are dropped.
+        for timer in removed {
+            handles::set_unscheduled(&timer);
+        }
+    }
+
+    /// Moves the timers that are due to the ready queue.
+    pub(super) fn take_due_timers(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
+        if self.timers.borrow().is_empty() {
+            return Ok(());
+        }
+        let now = self.now(this)?;
+        let mut timers = self.timers.borrow_mut();
+        let mut ready = self.ready.borrow_mut();
+        while let Some(timer) = timers.pop_due(now) {
+            handles::set_unscheduled(&timer);
+            if handles::is_cancelled(&timer) {
+                timers.note_cancelled_removed();
+            }
+            ready.push(super::Entry::Handle(timer));
+        }
+        Ok(())
+    }
+
+    /// What assigning to `_scheduled` does. Timers that are not ours cannot stand on the native heap.
+    pub(super) fn replace_timers(&self, timers: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+        let mut replacement = Vec::with_capacity(timers.len());
+        for timer in timers {
+            if !timer.get_type().is(&crate::imports::imports(timer.py())?.handle_types.timer) {
+                return Err(pyo3::exceptions::PyTypeError::new_err(format!(
+                    "loop._scheduled takes the timers that loop.call_at() made, got {timer:?}"
+                )));
+            }
+            replacement.push((seconds(&timer.getattr("_when")?)?, Ref::from(timer)));
+        }
+        let before = self.timers.borrow_mut().drain();
+        for (deadline, timer) in replacement {
+            self.timers.borrow_mut().push(deadline, timer);
+        }
+        drop(before);
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Loop {
+    /// Notification that a timer on the heap has been cancelled.
+    fn _timer_handle_cancelled(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        if handle.getattr("_scheduled")?.is_truthy()? {
+            self.timers.borrow_mut().note_cancelled();
+        }
+        Ok(())
+    }
+}
+
+/// The value of an exact float or int, the two kinds whose addition to a float needs no Python code.
+fn plain_number(number: &Bound<'_, PyAny>) -> Option<f64> {
+    // SAFETY: A2: the caller holds the number; an exact int or float runs no Python code. A3: an int that is
+    // too large sets an exception, which is cleared, and the slow way raises it again.
+    unsafe {
+        if ffi::PyFloat_CheckExact(number.as_ptr()) != 0 {
+            return Some(ffi::PyFloat_AS_DOUBLE(number.as_ptr()));
+        }
+        if ffi::PyLong_CheckExact(number.as_ptr()) != 0 {
+            let value = ffi::PyLong_AsDouble(number.as_ptr());
+            if value == -1.0 && !ffi::PyErr_Occurred().is_null() {
+                ffi::PyErr_Clear();
+                return None;
+            }
+            return Some(value);
+        }
+        None
+    }
+}
+
+fn seconds(when: &Bound<'_, PyAny>) -> PyResult<f64> {
+    match plain_number(when) {
+        Some(seconds) => Ok(seconds),
+        None => when.extract(),
+    }
+}

@@ -1,0 +1,80 @@
+//! Waking the loop: the eventfd for other threads, the socket pair for signals.
+//!
+//! CPython's signal handler writes the signal's number to the descriptor given to `signal.set_wakeup_fd`, from
+//! whatever thread the kernel chose, before anything else. While the loop runs in the main thread that
+//! descriptor is ours, so a signal that arrives between the last look at Python's flags and the wait for events
+//! still ends the wait. Without it such a Ctrl-C would be noticed only at the next event.
+
+use std::os::fd::BorrowedFd;
+
+use hotloop_reactor::{self as reactor, Interest, Token};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::errors::OrRaise;
+
+use super::Loop;
+
+/// The token of one of the loop's own descriptors; they are told from others by their number.
+pub(super) fn token(fd: i32) -> Token {
+    Token::new(fd, 0)
+}
+
+#[pymethods]
+impl Loop {
+    /// Wake the loop up, from any thread.
+    fn _write_to_self(&self) {
+        self.wake();
+    }
+
+    /// Watch the receiving end of the signal wake-up pair; -1 stops it.
+    fn _watch_signal_fd(&self, py: Python<'_>, fd: i32) -> PyResult<()> {
+        let before = self.signal_fd.replace(fd);
+        if before >= 0 {
+            self.poller.remove(before).or_raise(py)?;
+        }
+        if fd >= 0 {
+            self.poller.add(fd, token(fd), Interest::READ).or_raise(py)?;
+        }
+        Ok(())
+    }
+}
+
+impl Loop {
+    /// Ends a wait that is under way or about to begin.
+    pub(crate) fn wake(&self) {
+        // A full eventfd counter is a wake-up already; no other failure is possible on a descriptor of ours.
+        let _ = self.waker.wake();
+    }
+
+    /// Whether this descriptor is the eventfd or the receiving end of the signal pair.
+    pub(super) fn is_own(&self, fd: i32) -> bool {
+        fd == self.waker.raw_fd() || fd == self.signal_fd.get()
+    }
+
+    /// Answers an event on one of the loop's own descriptors.
+    pub(super) fn own_event(&self, this: &Bound<'_, Loop>, token: Token) -> PyResult<()> {
+        if token.fd() == self.signal_fd.get() {
+            self.read_signals(this)
+        } else {
+            self.waker.drain();
+            Ok(())
+        }
+    }
+
+    /// Hands the signals that arrived to `_handle_signal`, as asyncio does with each byte of its self-pipe.
+    fn read_signals(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
+        let mut numbers = [0; 256];
+        loop {
+            // SAFETY: A2: the Python half keeps the pair open while it is watched.
+            let fd = unsafe { BorrowedFd::borrow_raw(self.signal_fd.get()) };
+            let Ok(count) = reactor::recv(fd, &mut numbers) else { return Ok(()) };
+            for &number in numbers[..count].iter().filter(|&&number| number != 0) {
+                this.call_method1(intern!(this.py(), "_handle_signal"), (number,))?;
+            }
+            if count < numbers.len() {
+                return Ok(());
+            }
+        }
+    }
+}

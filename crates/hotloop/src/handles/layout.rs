@@ -1,0 +1,194 @@
+//! Where the fields of handles lie, and how the interpreter visits, clears and frees them.
+//!
+//! `type_new` sorts `__slots__` by name and lays them out in that order after the object's head; `__weakref__`
+//! follows them on 3.11 and lies before the object from 3.12 on. [`check`] compares this with the running
+//! Python when the module is imported.
+
+use std::ffi::{c_int, c_void};
+use std::mem::offset_of;
+
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::python::heap_type::{check_offset, check_size};
+
+/// An `asyncio.Handle`.
+#[repr(C)]
+pub(crate) struct HandleObject {
+    head: PyObject,
+    pub(super) args: *mut PyObject,
+    pub(super) callback: *mut PyObject,
+    pub(super) cancelled: *mut PyObject,
+    pub(super) context: *mut PyObject,
+    pub(super) event_loop: *mut PyObject,
+    pub(super) repr: *mut PyObject,
+    pub(super) source_traceback: *mut PyObject,
+    #[cfg(not(Py_3_12))]
+    weak_references: *mut PyObject,
+}
+
+/// An `asyncio.TimerHandle`.
+#[repr(C)]
+pub(crate) struct TimerHandleObject {
+    pub(super) base: HandleObject,
+    pub(super) scheduled: *mut PyObject,
+    pub(super) when: *mut PyObject,
+}
+
+/// Fails with `ImportError` if the running Python lays its handles out in another way.
+pub(super) fn check(handle: &Bound<'_, PyType>, timer: &Bound<'_, PyType>) -> PyResult<()> {
+    check_size(handle, size_of::<HandleObject>())?;
+    check_size(timer, size_of::<TimerHandleObject>())?;
+    let handle_fields = [
+        ("_args", offset_of!(HandleObject, args)),
+        ("_callback", offset_of!(HandleObject, callback)),
+        ("_cancelled", offset_of!(HandleObject, cancelled)),
+        ("_context", offset_of!(HandleObject, context)),
+        ("_loop", offset_of!(HandleObject, event_loop)),
+        ("_repr", offset_of!(HandleObject, repr)),
+        ("_source_traceback", offset_of!(HandleObject, source_traceback)),
+    ];
+    for (name, offset) in handle_fields {
+        check_offset(handle, name, offset)?;
+    }
+    check_offset(timer, "_scheduled", offset_of!(TimerHandleObject, scheduled))?;
+    check_offset(timer, "_when", offset_of!(TimerHandleObject, when))
+}
+
+/// The slots of the native `Handle`.
+pub(super) fn handle_slots() -> Vec<(c_int, *mut c_void)> {
+    vec![
+        (ffi::Py_tp_dealloc, dealloc_handle as ffi::destructor as *mut c_void),
+        (ffi::Py_tp_traverse, traverse_handle as ffi::traverseproc as *mut c_void),
+        (ffi::Py_tp_clear, clear_handle as ffi::inquiry as *mut c_void),
+    ]
+}
+
+/// The slots of the native `TimerHandle`.
+pub(super) fn timer_slots() -> Vec<(c_int, *mut c_void)> {
+    vec![
+        (ffi::Py_tp_dealloc, dealloc_timer as ffi::destructor as *mut c_void),
+        (ffi::Py_tp_traverse, traverse_timer as ffi::traverseproc as *mut c_void),
+        (ffi::Py_tp_clear, clear_timer as ffi::inquiry as *mut c_void),
+    ]
+}
+
+impl HandleObject {
+    fn fields(&mut self) -> [&mut *mut PyObject; 7] {
+        [
+            &mut self.callback,
+            &mut self.args,
+            &mut self.context,
+            &mut self.event_loop,
+            &mut self.cancelled,
+            &mut self.repr,
+            &mut self.source_traceback,
+        ]
+    }
+}
+
+unsafe extern "C" fn dealloc_handle(object: *mut PyObject) {
+    // SAFETY: A1, A4: the interpreter frees an object of our type, to which nobody refers any more.
+    unsafe {
+        let fields: *mut HandleObject = object.cast();
+        ffi::PyObject_GC_UnTrack(object.cast());
+        ffi::PyObject_ClearWeakRefs(object);
+        clear_fields(&raw mut *fields);
+        free(object);
+    }
+}
+
+unsafe extern "C" fn dealloc_timer(object: *mut PyObject) {
+    // SAFETY: as in `dealloc_handle`.
+    unsafe {
+        let fields: *mut TimerHandleObject = object.cast();
+        ffi::PyObject_GC_UnTrack(object.cast());
+        ffi::PyObject_ClearWeakRefs(object);
+        clear_fields(&raw mut (*fields).base);
+        ffi::Py_CLEAR(&raw mut (*fields).scheduled);
+        ffi::Py_CLEAR(&raw mut (*fields).when);
+        free(object);
+    }
+}
+
+unsafe extern "C" fn clear_handle(object: *mut PyObject) -> c_int {
+    // SAFETY: A1, A4: the collector clears an object of our type.
+    unsafe { clear_references(object.cast()) };
+    0
+}
+
+unsafe extern "C" fn clear_timer(object: *mut PyObject) -> c_int {
+    // SAFETY: A1, A4, as above; numbers and flags form no cycles.
+    unsafe { clear_references(object.cast()) };
+    0
+}
+
+unsafe extern "C" fn traverse_handle(object: *mut PyObject, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: A1, A4: the collector visits an object of our type; nothing here allocates or drops.
+    unsafe { visit_fields(object, visit, arg) }
+}
+
+unsafe extern "C" fn traverse_timer(object: *mut PyObject, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: as above. `when` may be any number, also one of a class with attributes.
+    unsafe {
+        let fields: *mut TimerHandleObject = object.cast();
+        match visit_one((*fields).when, visit, arg) {
+            0 => visit_fields(object, visit, arg),
+            stop => stop,
+        }
+    }
+}
+
+unsafe fn visit_fields(object: *mut PyObject, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: A4 by the callers; heap types are visited by their instances since 3.9.
+    unsafe {
+        for field in (*object.cast::<HandleObject>()).fields() {
+            let stop = visit_one(*field, visit, arg);
+            if stop != 0 {
+                return stop;
+            }
+        }
+        visit(ffi::Py_TYPE(object).cast(), arg)
+    }
+}
+
+unsafe fn visit_one(object: *mut PyObject, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
+    if object.is_null() {
+        return 0;
+    }
+    // SAFETY: A2: the field holds a reference.
+    unsafe { visit(object, arg) }
+}
+
+/// Breaks cycles: only what can be part of one, so that the handle stays usable for whoever still looks at it.
+unsafe fn clear_references(fields: *mut HandleObject) {
+    // SAFETY: A4 by the callers. `Py_CLEAR` empties a field before it drops what was there.
+    unsafe {
+        ffi::Py_CLEAR(&raw mut (*fields).callback);
+        ffi::Py_CLEAR(&raw mut (*fields).args);
+        ffi::Py_CLEAR(&raw mut (*fields).context);
+        ffi::Py_CLEAR(&raw mut (*fields).event_loop);
+        ffi::Py_CLEAR(&raw mut (*fields).source_traceback);
+    }
+}
+
+unsafe fn clear_fields(fields: *mut HandleObject) {
+    // SAFETY: A4 by the callers.
+    unsafe {
+        for field in (*fields).fields() {
+            ffi::Py_CLEAR(field);
+        }
+    }
+}
+
+unsafe fn free(object: *mut PyObject) {
+    // SAFETY: A4: an instance of a heap type holds a reference to its type, given back after the memory.
+    unsafe {
+        let kind = ffi::Py_TYPE(object);
+        if let Some(free) = (*kind).tp_free {
+            free(object.cast());
+        }
+        ffi::Py_DECREF(kind.cast());
+    }
+}

@@ -1,0 +1,218 @@
+//! `Handle` and `TimerHandle`: what `call_soon` and `call_later` return.
+//!
+//! They are `asyncio.Handle` and `asyncio.TimerHandle` with another allocation: the same `__slots__`, written
+//! directly. So everything that the base classes do in Python (`_run`, `repr`, `get_context`, ordering, hash)
+//! holds for them unchanged, and only what is hot is native: making, running, cancelling, freeing.
+
+mod layout;
+mod run;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+use pyo3::{Borrowed, intern};
+
+use crate::event_loop::Loop;
+use crate::imports::imports;
+use crate::python::guard::none;
+use crate::python::heap_type::{HeapType, method_noargs};
+use crate::python::{Ref, call};
+
+use layout::{HandleObject, TimerHandleObject};
+pub(crate) use run::{report, run};
+
+/// The two types, made at import.
+pub(crate) struct HandleTypes {
+    pub(crate) handle: Py<PyType>,
+    pub(crate) timer: Py<PyType>,
+}
+
+/// Makes the two types over the running Python's classes.
+pub(crate) fn make_types(py: Python<'_>) -> PyResult<HandleTypes> {
+    let events = py.import("asyncio.events")?;
+    let handle_base = events.getattr("Handle")?.cast_into::<PyType>()?;
+    let timer_base = events.getattr("TimerHandle")?.cast_into::<PyType>()?;
+    layout::check(&handle_base, &timer_base)?;
+    let handle = HeapType {
+        name: c"hotloop._core.Handle",
+        size: size_of::<HandleObject>(),
+        flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
+        slots: layout::handle_slots(),
+        methods: vec![method_noargs!(c"cancel", c"Cancel the callback.", cancel)],
+        getters: vec![],
+        members: vec![],
+    };
+    let timer = HeapType {
+        name: c"hotloop._core.TimerHandle",
+        size: size_of::<TimerHandleObject>(),
+        flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
+        slots: layout::timer_slots(),
+        methods: vec![method_noargs!(c"cancel", c"Cancel the callback.", cancel_timer)],
+        getters: vec![],
+        members: vec![],
+    };
+    Ok(HandleTypes {
+        handle: handle.build(&handle_base)?.unbind(),
+        timer: timer.build(&timer_base)?.unbind(),
+    })
+}
+
+/// A handle for `callback(*args)`, in `context` or in a copy of the current one.
+pub(crate) fn new_handle(
+    py: Python<'_>,
+    event_loop: &Bound<'_, Loop>,
+    callback: Ref,
+    args: Ref,
+    context: Option<Ref>,
+) -> PyResult<Ref> {
+    let kind = imports(py)?.handle_types.handle.as_ptr().cast();
+    // SAFETY: A4: `kind` is the type made for `HandleObject`.
+    unsafe { allocate(py, kind, event_loop, callback, args, context) }
+}
+
+/// A handle for a timer that is due at `when` (a number of seconds on the loop's clock).
+pub(crate) fn new_timer(
+    py: Python<'_>,
+    event_loop: &Bound<'_, Loop>,
+    when: Ref,
+    callback: Ref,
+    args: Ref,
+    context: Option<Ref>,
+) -> PyResult<Ref> {
+    let kind = imports(py)?.handle_types.timer.as_ptr().cast();
+    // SAFETY: A4: `kind` is the type made for `TimerHandleObject`; its own two fields are null so far.
+    unsafe {
+        let timer = allocate(py, kind, event_loop, callback, args, context)?;
+        let fields: *mut TimerHandleObject = timer.as_ptr().cast();
+        (*fields).when = when.into_ptr();
+        (*fields).scheduled = new_true();
+        Ok(timer)
+    }
+}
+
+/// Whether `object` is one of our two types, so that [`run`] may take it.
+pub(crate) fn is_native(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let types = &imports(py)?.handle_types;
+    let kind = object.get_type();
+    Ok(kind.is(&types.handle) || kind.is(&types.timer))
+}
+
+/// Whether a native handle was cancelled.
+pub(crate) fn is_cancelled(handle: &Ref) -> bool {
+    // SAFETY: A4: the caller holds a native handle.
+    unsafe { (*handle.as_ptr().cast::<HandleObject>()).cancelled == ffi::Py_True() }
+}
+
+/// Marks a timer as no longer on the loop's heap, before it runs or is dropped.
+pub(crate) fn set_unscheduled(timer: &Ref) {
+    // SAFETY: A4: the loop's heap holds native timers only. The field holds `True` or `False`, whose
+    // reference is given back without running any code.
+    unsafe {
+        let fields: *mut TimerHandleObject = timer.as_ptr().cast();
+        let before = (*fields).scheduled;
+        (*fields).scheduled = new_false();
+        ffi::Py_XDECREF(before);
+    }
+}
+
+/// Whether a timer is on the loop's heap.
+pub(crate) fn is_scheduled(timer: &Borrowed<'_, '_, PyAny>) -> bool {
+    // SAFETY: A4: called for native timers only.
+    unsafe { (*timer.as_ptr().cast::<TimerHandleObject>()).scheduled == ffi::Py_True() }
+}
+
+/// Cancels a handle that the loop itself keeps (a replaced reader, for example), native or not.
+pub(crate) fn cancel_any(py: Python<'_>, handle: &Ref) -> PyResult<()> {
+    call::call_method0(handle, intern!(py, "cancel")).map(drop)
+}
+
+/// `Handle.cancel()`: the callback and its arguments are dropped at once.
+fn cancel<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    let handle = Ref::from(slf.to_owned());
+    if is_cancelled(&handle) {
+        return Ok(none(py));
+    }
+    // SAFETY: A4: `slf` is a native handle. A5: each field gets its new value before the old one is dropped.
+    unsafe {
+        let fields: *mut HandleObject = handle.as_ptr().cast();
+        replace(&raw mut (*fields).cancelled, new_true());
+        let event_loop = (*fields).event_loop;
+        if !event_loop.is_null() {
+            let event_loop = Borrowed::from_ptr(py, event_loop);
+            if event_loop.cast::<Loop>().is_ok_and(|event_loop| event_loop.get().debug.get()) {
+                // As asyncio does it in debug mode: later reports can still name the callback.
+                let text = slf.repr()?;
+                replace(&raw mut (*fields).repr, text.into_ptr());
+            }
+        }
+        let callback = std::mem::replace(&mut (*fields).callback, none(py).into_ptr());
+        let args = std::mem::replace(&mut (*fields).args, none(py).into_ptr());
+        ffi::Py_XDECREF(callback);
+        ffi::Py_XDECREF(args);
+    }
+    Ok(none(py))
+}
+
+/// `TimerHandle.cancel()`: the loop counts the cancelled entries of its heap.
+fn cancel_timer<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    let timer = Ref::from(slf.to_owned());
+    if is_cancelled(&timer) {
+        return Ok(none(py));
+    }
+    // SAFETY: A4, A2: the reference is taken before anything else runs.
+    let event_loop = unsafe {
+        let event_loop = (*timer.as_ptr().cast::<TimerHandleObject>()).base.event_loop;
+        (!event_loop.is_null()).then(|| Ref::from_borrowed(event_loop))
+    };
+    if let Some(event_loop) = event_loop {
+        let event_loop = event_loop.bind(py).cast::<Loop>()?.to_owned();
+        event_loop.get().timer_cancelled(&event_loop, slf)?;
+    }
+    cancel(py, slf)
+}
+
+unsafe fn allocate(
+    py: Python<'_>,
+    kind: *mut ffi::PyTypeObject,
+    event_loop: &Bound<'_, Loop>,
+    callback: Ref,
+    args: Ref,
+    context: Option<Ref>,
+) -> PyResult<Ref> {
+    let context = match context {
+        Some(context) => context,
+        None => call::copy_context(py)?,
+    };
+    // SAFETY: A3 by `from_new`; A4 by the caller: the memory is zeroed and as large as the struct. The object
+    // may be visited from the moment it is allocated: null fields are passed over.
+    unsafe {
+        let handle = Ref::from_new(py, ffi::PyType_GenericAlloc(kind, 0))?;
+        let fields: *mut HandleObject = handle.as_ptr().cast();
+        (*fields).callback = callback.into_ptr();
+        (*fields).args = args.into_ptr();
+        (*fields).context = context.into_ptr();
+        (*fields).event_loop = Ref::from(event_loop).into_ptr();
+        (*fields).cancelled = new_false();
+        (*fields).repr = none(py).into_ptr();
+        (*fields).source_traceback = none(py).into_ptr();
+        Ok(handle)
+    }
+}
+
+unsafe fn replace(field: *mut *mut ffi::PyObject, value: *mut ffi::PyObject) {
+    // SAFETY: A4 by the caller; the field is consistent before the old value is dropped (A5).
+    unsafe {
+        let before = std::ptr::replace(field, value);
+        ffi::Py_XDECREF(before);
+    }
+}
+
+fn new_true() -> *mut ffi::PyObject {
+    // SAFETY: A2: the two booleans live for ever.
+    unsafe { ffi::Py_NewRef(ffi::Py_True()) }
+}
+
+fn new_false() -> *mut ffi::PyObject {
+    // SAFETY: A2: the two booleans live for ever.
+    unsafe { ffi::Py_NewRef(ffi::Py_False()) }
+}

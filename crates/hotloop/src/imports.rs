@@ -1,0 +1,134 @@
+//! Everything that the core takes from the running Python: looked up once, when the module is imported.
+//!
+//! A name that is missing gives one `ImportError` that says which, never a crash later.
+
+use pyo3::exceptions::PyImportError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule, PyType};
+
+use crate::handles::{self, HandleTypes};
+use crate::python::Ref;
+use crate::transports::stream;
+
+/// See the fields' own notes for who uses what.
+pub(crate) struct Imports {
+    /// Native handles, over `asyncio.events.Handle` and `TimerHandle`.
+    pub(crate) handle_types: HandleTypes,
+    /// The native stream transport, over `asyncio.transports.Transport`.
+    pub(crate) stream_type: Py<PyType>,
+    /// `asyncio.BaseEventLoop`: its methods answer every call that is not of the common form.
+    pub(crate) base_loop: BaseLoop,
+    /// `asyncio.futures.__dict__` and `asyncio.tasks.__dict__`: `Future` and `Task` are looked up at each use,
+    /// as asyncio does, because programs replace them there.
+    pub(crate) futures_namespace: Py<PyDict>,
+    pub(crate) tasks_namespace: Py<PyDict>,
+    /// `asyncio.futures._set_result_unless_cancelled`.
+    pub(crate) set_result_unless_cancelled: Ref,
+    /// `asyncio.format_helpers._format_callback_source`, and whether it takes `debug=` (3.12.5, 3.13).
+    pub(crate) format_callback_source: Ref,
+    pub(crate) format_takes_debug: bool,
+    /// `asyncio.format_helpers.extract_stack`.
+    pub(crate) extract_stack: Ref,
+    /// `asyncio.base_events._format_handle`.
+    pub(crate) format_handle: Ref,
+    /// `asyncio.log.logger`.
+    pub(crate) logger: Ref,
+    /// `asyncio.protocols.BufferedProtocol`.
+    pub(crate) buffered_protocol: Ref,
+    /// `asyncio.trsock.TransportSocket`.
+    pub(crate) transport_socket: Ref,
+    /// `socket.socket`.
+    pub(crate) socket: Ref,
+    /// `asyncio.selector_events._SelectorSocketTransport.write`, for its words about wrong arguments.
+    pub(crate) write_method: Ref,
+    /// `asyncio.transports._FlowControlMixin._set_write_buffer_limits`.
+    pub(crate) set_limits: Ref,
+    /// Whether `asyncio.base_events.Server._attach` and `_detach` take the transport (3.13).
+    pub(crate) server_takes_transport: bool,
+    /// `asyncio.constants`: the number of writes after a loss that pass silently, and the accept delay.
+    pub(crate) log_threshold_for_lost_writes: u32,
+    pub(crate) accept_retry_delay: f64,
+    /// `sys._getframe`.
+    pub(crate) get_frame: Ref,
+}
+
+/// Functions of `asyncio.BaseEventLoop`, unbound.
+pub(crate) struct BaseLoop {
+    pub(crate) call_soon: Ref,
+    pub(crate) call_soon_threadsafe: Ref,
+    pub(crate) call_later: Ref,
+    pub(crate) call_at: Ref,
+    pub(crate) create_task: Ref,
+    pub(crate) create_future: Ref,
+}
+
+static IMPORTS: PyOnceLock<Imports> = PyOnceLock::new();
+
+/// The table; filled when the module was imported.
+pub(crate) fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
+    match IMPORTS.get(py) {
+        Some(imports) => Ok(imports),
+        None => IMPORTS.get_or_try_init(py, || load(py)),
+    }
+}
+
+fn load(py: Python<'_>) -> PyResult<Imports> {
+    let base_events = py.import("asyncio.base_events")?;
+    let format_helpers = py.import("asyncio.format_helpers")?;
+    let constants = py.import("asyncio.constants")?;
+    let base = name(&base_events, "BaseEventLoop")?;
+    let futures = py.import("asyncio.futures")?;
+    let format_callback_source = name(&format_helpers, "_format_callback_source")?;
+    let server = name(&base_events, "Server")?;
+    let method = |method: &str| -> PyResult<Ref> { Ok(base.getattr(method)?.into()) };
+    Ok(Imports {
+        handle_types: handles::make_types(py)?,
+        stream_type: stream::make_type(py)?,
+        base_loop: BaseLoop {
+            call_soon: method("call_soon")?,
+            call_soon_threadsafe: method("call_soon_threadsafe")?,
+            call_later: method("call_later")?,
+            call_at: method("call_at")?,
+            create_task: method("create_task")?,
+            create_future: method("create_future")?,
+        },
+        set_result_unless_cancelled: name(&futures, "_set_result_unless_cancelled")?.into(),
+        futures_namespace: futures.dict().unbind(),
+        tasks_namespace: py.import("asyncio.tasks")?.dict().unbind(),
+        format_takes_debug: positional_and_named(&format_callback_source)?.1 > 0,
+        format_callback_source: format_callback_source.into(),
+        extract_stack: name(&format_helpers, "extract_stack")?.into(),
+        format_handle: name(&base_events, "_format_handle")?.into(),
+        logger: name(&py.import("asyncio.log")?, "logger")?.into(),
+        buffered_protocol: name(&py.import("asyncio.protocols")?, "BufferedProtocol")?.into(),
+        transport_socket: name(&py.import("asyncio.trsock")?, "TransportSocket")?.into(),
+        socket: name(&py.import("socket")?, "socket")?.into(),
+        write_method: name(&py.import("asyncio.selector_events")?, "_SelectorSocketTransport")?
+            .getattr("write")?
+            .into(),
+        set_limits: name(&py.import("asyncio.transports")?, "_FlowControlMixin")?
+            .getattr("_set_write_buffer_limits")?
+            .into(),
+        server_takes_transport: positional_and_named(&server.getattr("_attach")?)?.0 > 1,
+        log_threshold_for_lost_writes: name(&constants, "LOG_THRESHOLD_FOR_CONNLOST_WRITES")?.extract()?,
+        accept_retry_delay: name(&constants, "ACCEPT_RETRY_DELAY")?.extract()?,
+        get_frame: name(&py.import("sys")?, "_getframe")?.into(),
+    })
+}
+
+/// The numbers of positional and of keyword-only parameters of a Python function.
+fn positional_and_named(function: &Bound<'_, PyAny>) -> PyResult<(usize, usize)> {
+    let code = function.getattr("__code__")?;
+    Ok((code.getattr("co_argcount")?.extract()?, code.getattr("co_kwonlyargcount")?.extract()?))
+}
+
+fn name<'py>(module: &Bound<'py, PyModule>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    module.getattr(name).map_err(|_| {
+        let module = module.name().map_or_else(|_| "asyncio".to_owned(), |name| name.to_string());
+        PyImportError::new_err(format!(
+            "hotloop needs {module}.{name}, which this Python does not have; \
+             install a version of hotloop that supports it"
+        ))
+    })
+}

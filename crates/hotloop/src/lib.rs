@@ -1,0 +1,35 @@
+//! `hotloop._core`: the native half of hotloop.
+//!
+//! [`event_loop`] is the loop, [`handles`] what it schedules, [`transports`] what it serves; [`python`] is the
+//! only room that speaks the raw C-API and has the rules for it. The mechanics (poller, timers, queues, sockets)
+//! are in the crate `hotloop-reactor`, which knows nothing of Python.
+
+mod address;
+mod errors;
+mod event_loop;
+mod handles;
+mod imports;
+mod python;
+mod transports;
+
+use pyo3::prelude::*;
+
+/// The extension module.
+#[pymodule(gil_used = true)]
+mod _core {
+    use super::*;
+
+    #[pymodule_export]
+    use crate::event_loop::Loop;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        crate::event_loop::callbacks::add_methods(&py.get_type::<Loop>())?;
+        let imports = crate::imports::imports(py)?;
+        module.add("Handle", imports.handle_types.handle.bind(py))?;
+        module.add("TimerHandle", imports.handle_types.timer.bind(py))?;
+        module.add("SocketTransport", imports.stream_type.bind(py))?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

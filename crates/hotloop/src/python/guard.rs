@@ -1,0 +1,77 @@
+//! The boundary between the interpreter and Rust: no panic crosses it (rule A6).
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::PySystemError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::Ref;
+
+/// What a C function returns to say that an exception is set.
+pub(crate) trait Failure {
+    const FAILED: Self;
+}
+
+impl Failure for *mut ffi::PyObject {
+    const FAILED: Self = std::ptr::null_mut();
+}
+
+impl Failure for i32 {
+    const FAILED: Self = -1;
+}
+
+/// Runs the body of a function that the interpreter called.
+///
+/// # Safety
+/// The thread is attached: the interpreter is the caller (A1).
+#[inline]
+pub(crate) unsafe fn guard<R: Failure>(body: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
+    // SAFETY: A1, by the caller.
+    let py = unsafe { Python::assume_attached() };
+    match catch_unwind(AssertUnwindSafe(|| body(py))) {
+        Ok(Ok(result)) => result,
+        Ok(Err(error)) => {
+            error.restore(py);
+            R::FAILED
+        }
+        Err(payload) => {
+            from_panic(payload).restore(py);
+            R::FAILED
+        }
+    }
+}
+
+/// `None`, as a new reference.
+pub(crate) fn none(py: Python<'_>) -> Ref {
+    Ref::from_bound(py.None().into_bound(py))
+}
+
+/// `True` or `False`, as a new reference.
+pub(crate) fn boolean(py: Python<'_>, value: bool) -> Ref {
+    Ref::from(pyo3::types::PyBool::new(py, value).to_owned())
+}
+
+#[cold]
+fn from_panic(payload: Box<dyn Any + Send>) -> PyErr {
+    let text = if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else {
+        "unknown".to_owned()
+    };
+    PySystemError::new_err(format!(
+        "hotloop: internal error, please report it with this text: {text}"
+    ))
+}
+
+/// Runs the body of a finalizer: what it raises is reported, as an exception in `__del__` is.
+pub(crate) fn unraisable(object: &Bound<'_, PyAny>, body: impl FnOnce(Python<'_>) -> PyResult<()>) {
+    let py = object.py();
+    let result = catch_unwind(AssertUnwindSafe(|| body(py))).unwrap_or_else(|payload| Err(from_panic(payload)));
+    if let Err(error) = result {
+        error.write_unraisable(py, Some(object));
+    }
+}

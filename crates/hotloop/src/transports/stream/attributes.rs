@@ -1,0 +1,394 @@
+//! The transport's methods and attributes as Python sees them, public ones and those private ones that asyncio
+//! itself and libraries look at.
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyType};
+use pyo3::{Borrowed, intern};
+
+use crate::address;
+use crate::imports::imports;
+use crate::python::guard::{boolean, none};
+use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
+use crate::python::{FastArguments, Ref};
+
+use super::layout::StreamObject;
+use super::{Stream, construct};
+
+type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
+
+#[rustfmt::skip] // a table
+pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
+    vec![
+        method_one!(c"write", c"Write bytes-like data; what the socket does not take now is queued.", write),
+        method_one!(c"writelines", c"Write each bytes-like object of an iterable, in one system call.", writelines),
+        method_noargs!(c"write_eof", c"Close the writing side after what is queued was sent.", write_eof),
+        method_noargs!(c"can_write_eof", c"Return True.", can_write_eof),
+        method_noargs!(c"close", c"Close the transport after what is queued was sent.", close),
+        method_noargs!(c"abort", c"Close the transport at once; what is queued is lost.", abort),
+        method_noargs!(c"is_closing", c"Return True if the transport is closing or closed.", is_closing),
+        method_noargs!(c"is_reading", c"Return True if the transport receives data.", is_reading),
+        method_noargs!(c"pause_reading", c"Stop calling data_received().", pause_reading),
+        method_noargs!(c"resume_reading", c"Call data_received() again.", resume_reading),
+        method_one!(c"set_protocol", c"Set a new protocol.", set_protocol),
+        method_noargs!(c"get_protocol", c"Return the current protocol.", get_protocol),
+        method_fast!(c"get_extra_info", c"get_extra_info(name, default=None)\n--\n\nReturn information about the socket.", get_extra_info),
+        method_fast!(c"set_write_buffer_limits", c"set_write_buffer_limits(high=None, low=None)\n--\n\nSet the marks of flow control, in bytes.", set_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_limits", c"Return (low, high), in bytes.", get_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_size", c"Return the number of bytes that are queued.", get_write_buffer_size),
+        method_noargs!(c"_start_reading", c"Begin to wait for data.", construct::start_reading_method),
+        method_noargs!(c"_read_ready", c"Receive once.", read_ready),
+        method_noargs!(c"_write_ready", c"Send what is queued once.", write_ready),
+        method_one!(c"_force_close", c"Close at once with an exception or None.", force_close),
+        method_fast!(c"_fatal_error", c"_fatal_error(exc, message='Fatal error on transport')\n--\n\nReport and close.", fatal_error),
+        method_one!(c"_call_connection_lost", c"Tell the protocol and close the socket.", call_connection_lost),
+        method_noargs!(c"_make_empty_waiter", c"Return a future that is done when nothing is queued.", make_empty_waiter),
+        method_noargs!(c"_reset_empty_waiter", c"Allow writing again.", reset_empty_waiter),
+    ]
+}
+
+#[rustfmt::skip] // a table
+pub(super) fn getters() -> Vec<ffi::PyGetSetDef> {
+    vec![
+        attribute(c"_extra", getter!(get_extra), None),
+        attribute(c"_sock", getter!(get_sock), None),
+        attribute(c"_sock_fd", getter!(get_sock_fd), None),
+        attribute(c"_loop", getter!(get_loop), None),
+        attribute(c"_protocol", getter!(get_protocol_or_none), None),
+        attribute(c"_server", getter!(get_server), None),
+        attribute(c"_buffer", getter!(get_buffer), None),
+        attribute(c"_closing", getter!(is_closing), None),
+        attribute(c"_paused", getter!(is_paused), None),
+        attribute(c"_eof", getter!(is_eof_written), None),
+        attribute(c"_conn_lost", getter!(get_lost), None),
+        attribute(c"_empty_waiter", getter!(get_empty_waiter), None),
+        attribute(c"_protocol_connected", getter!(is_protocol_connected), None),
+        attribute(c"_protocol_paused", getter!(is_protocol_paused), None),
+        attribute(c"_high_water", getter!(get_high_water), Some(set_high_water)),
+        attribute(c"_low_water", getter!(get_low_water), Some(set_low_water)),
+    ]
+}
+
+/// What `loop.start_tls` and `loop.sendfile` look at, and the size of one read.
+pub(super) fn add_constants(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let py = class.py();
+    let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
+    class.setattr("_sendfile_compatible", modes.getattr("TRY_NATIVE")?)?;
+    class.setattr("_start_tls_compatible", true)?;
+    class.setattr("max_size", crate::event_loop::READ_BUFFER_SIZE)
+}
+
+fn write<'py>(py: Python<'py>, slf: Slf<'_, 'py>, data: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).write(&slf, &data)?;
+    Ok(none(py))
+}
+
+fn writelines<'py>(py: Python<'py>, slf: Slf<'_, 'py>, list: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).writelines(&slf, &list)?;
+    Ok(none(py))
+}
+
+fn write_eof<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).write_eof(py)?;
+    Ok(none(py))
+}
+
+fn can_write_eof<'py>(py: Python<'py>, _slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, true))
+}
+
+fn close<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).close(&slf)?;
+    Ok(none(py))
+}
+
+fn abort<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).force_close(&slf, &py.None().into_bound(py))?;
+    Ok(none(py))
+}
+
+fn force_close<'py>(py: Python<'py>, slf: Slf<'_, 'py>, error: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).force_close(&slf, &error)?;
+    Ok(none(py))
+}
+
+fn fatal_error<'py>(py: Python<'py>, slf: Slf<'_, 'py>, arguments: FastArguments<'_, 'py>) -> PyResult<Ref> {
+    let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
+    let error = error.ok_or_else(|| PyTypeError::new_err("_fatal_error() needs an exception"))?;
+    let message = match message {
+        Some(message) => message.extract::<String>()?,
+        None => "Fatal error on transport".to_owned(),
+    };
+    Stream::of(&slf).fatal_error(&slf, PyErr::from_value(error.to_owned()), &message)?;
+    Ok(none(py))
+}
+
+fn call_connection_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>, error: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).connection_lost(&slf, Some(&error))?;
+    Ok(none(py))
+}
+
+fn is_closing<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, Stream::of(&slf).closing.get()))
+}
+
+fn is_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let stream = Stream::of(&slf);
+    Ok(boolean(py, !stream.closing.get() && !stream.reading_paused.get()))
+}
+
+fn pause_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).pause_reading(&slf)?;
+    Ok(none(py))
+}
+
+fn resume_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).resume_reading(&slf)?;
+    Ok(none(py))
+}
+
+fn read_ready<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).read_ready(&slf)?;
+    Ok(none(py))
+}
+
+fn write_ready<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).write_ready(&slf)?;
+    Ok(none(py))
+}
+
+fn set_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>, protocol: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).set_protocol(&protocol)?;
+    Ok(none(py))
+}
+
+fn get_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Stream::of(&slf).protocol.get(py).unwrap_or_else(|| none(py)))
+}
+
+fn get_extra_info<'py>(py: Python<'py>, slf: Slf<'_, 'py>, arguments: FastArguments<'_, 'py>) -> PyResult<Ref> {
+    let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
+    let Some(name) = name else {
+        return Err(PyTypeError::new_err(
+            "BaseTransport.get_extra_info() missing 1 required positional argument: 'name'",
+        ));
+    };
+    let extra = Stream::of(&slf).extra(&slf)?;
+    if let Some(value) = extra.get_item(name)? {
+        return Ok(value.into());
+    }
+    if name.eq("socket")?
+        && let Some(socket) = Stream::of(&slf).python_socket(py)?
+    {
+        let wrapped = imports(py)?.transport_socket.bind(py).call1((socket,))?;
+        extra.set_item(name, &wrapped)?;
+        return Ok(wrapped.into());
+    }
+    Ok(default.map_or_else(|| none(py), |default| (&*default).into()))
+}
+
+fn set_write_buffer_limits<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let [high, low] = arguments.named("set_write_buffer_limits", ["high", "low"])?;
+    let named = PyDict::new(py);
+    named.set_item("high", high)?;
+    named.set_item("low", low)?;
+    // The stdlib's own rule computes the two marks and sets them through the attributes below.
+    imports(py)?.set_limits.bind(py).call((slf,), Some(&named))?;
+    Stream::of(&slf).maybe_pause_protocol(&slf)?;
+    Ok(none(py))
+}
+
+fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let stream = Stream::of(&slf);
+    Ok((stream.low_water.get(), stream.high_water.get()).into_pyobject(py)?.into())
+}
+
+fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Stream::of(&slf).waiting().into_pyobject(py)?.into())
+}
+
+fn make_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let stream = Stream::of(&slf);
+    if stream.empty_waiter.is_some() {
+        return Err(PyRuntimeError::new_err("Empty waiter is already set"));
+    }
+    let Some(this) = stream.event_loop(py) else {
+        return Err(PyRuntimeError::new_err("the transport is closed"));
+    };
+    let waiter = this.call_method0(intern!(py, "create_future"))?;
+    if stream.waiting() == 0 {
+        waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+    }
+    drop(stream.empty_waiter.replace(Some((&waiter).into())));
+    Ok(waiter.into())
+}
+
+fn reset_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    drop(Stream::of(&slf).empty_waiter.take());
+    Ok(none(py))
+}
+
+fn get_extra<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let extra = Stream::of(&slf).extra(&slf)?;
+    if !extra.contains("socket")?
+        && let Some(socket) = Stream::of(&slf).python_socket(py)?
+    {
+        extra.set_item("socket", imports(py)?.transport_socket.bind(py).call1((socket,))?)?;
+    }
+    Ok(extra.into())
+}
+
+fn get_sock<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Stream::of(&slf).python_socket(py)?.map_or_else(|| none(py), Ref::from))
+}
+
+fn get_sock_fd<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Stream::of(&slf).fd.into_pyobject(py)?.into())
+}
+
+fn get_loop<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Stream::of(&slf).event_loop.get(py).unwrap_or_else(|| none(py)))
+}
+
+fn get_protocol_or_none<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    get_protocol(py, slf)
+}
+
+fn get_server<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Stream::of(&slf).server.get(py).unwrap_or_else(|| none(py)))
+}
+
+/// The queue's bytes, as a copy: looking at it must not change it.
+fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let waiting: Vec<u8> = Stream::of(&slf).queue.borrow().unsent().flatten().copied().collect();
+    Ok(PyBytes::new(py, &waiting).into())
+}
+
+fn is_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, Stream::of(&slf).reading_paused.get()))
+}
+
+fn is_eof_written<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, Stream::of(&slf).eof_written.get()))
+}
+
+fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Stream::of(&slf).lost.get().into_pyobject(py)?.into())
+}
+
+fn get_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Stream::of(&slf).empty_waiter.get(py).unwrap_or_else(|| none(py)))
+}
+
+fn is_protocol_connected<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, Stream::of(&slf).protocol_connected.get()))
+}
+
+fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, Stream::of(&slf).protocol_paused.get()))
+}
+
+fn get_high_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Stream::of(&slf).high_water.get().into_pyobject(py)?.into())
+}
+
+fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Stream::of(&slf).low_water.get().into_pyobject(py)?.into())
+}
+
+unsafe extern "C" fn set_high_water(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    // SAFETY: A1, A6: called by the interpreter, which holds both objects.
+    unsafe { set_mark(slf, value, |stream, mark| stream.high_water.set(mark)) }
+}
+
+unsafe extern "C" fn set_low_water(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    // SAFETY: as above.
+    unsafe { set_mark(slf, value, |stream, mark| stream.low_water.set(mark)) }
+}
+
+unsafe fn set_mark(slf: *mut ffi::PyObject, value: *mut ffi::PyObject, set: fn(&Stream, usize)) -> i32 {
+    // SAFETY: A1, A2 by the callers; a null value means deletion.
+    unsafe {
+        crate::python::guard(|py| {
+            let slf = Borrowed::from_ptr(py, slf);
+            let value = Borrowed::from_ptr_or_opt(py, value)
+                .ok_or_else(|| PyTypeError::new_err("the marks of flow control cannot be deleted"))?;
+            set(Stream::of(&slf), value.extract()?);
+            Ok(0)
+        })
+    }
+}
+
+impl Stream {
+    /// The transport's dict of information, with the addresses in it; the socket is added when it is asked for.
+    pub(super) fn extra<'py>(&self, transport: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let py = transport.py();
+        let slot = extra_slot(transport);
+        // SAFETY: A4, A2: the slot holds a dict that we put there, or nothing.
+        unsafe {
+            if let Some(known) = Bound::from_borrowed_ptr_or_opt(py, *slot) {
+                return Ok(known.cast_into::<PyDict>()?);
+            }
+        }
+        let extra = PyDict::new(py);
+        let of = |address: &Option<hotloop_reactor::Address>| -> PyResult<Ref> {
+            address.as_ref().map_or_else(|| Ok(none(py)), |address| address::to_python(py, address))
+        };
+        extra.set_item("sockname", of(&self.local)?.bind(py))?;
+        extra.set_item("peername", of(&self.peer)?.bind(py))?;
+        // SAFETY: A4: the slot is empty, as no Python code that could fill it ran since the look.
+        unsafe { *slot = extra.clone().into_ptr() };
+        Ok(extra)
+    }
+
+    /// Adds what the caller knows; it wins over what the kernel says, as in asyncio.
+    pub(super) fn merge_extra(&self, transport: &Bound<'_, PyAny>, more: &Bound<'_, PyDict>) -> PyResult<()> {
+        let extra = self.extra(transport)?;
+        for (name, value) in more.iter() {
+            if !name.eq("socket")? && !name.eq("sockname")? {
+                extra.set_item(name, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `repr(transport)`.
+    pub(super) fn describe(&self, transport: &Bound<'_, PyAny>) -> PyResult<String> {
+        let py = transport.py();
+        let name = transport.get_type().name()?;
+        let mut text = format!("<{name}");
+        if matches!(*self.owner.borrow(), super::owner::Owner::Closed) {
+            text.push_str(" closed");
+        } else if self.closing.get() {
+            text.push_str(" closing");
+        }
+        text.push_str(&format!(" fd={}", self.fd));
+        if let Some(this) = self.event_loop(py).filter(|this| !this.get().closed.get()) {
+            let interest = this.get().registry.borrow().interest(self.fd);
+            let state = |direction| if interest.contains(direction) { "polling" } else { "idle" };
+            let (read, write) =
+                (state(hotloop_reactor::Direction::Read), state(hotloop_reactor::Direction::Write));
+            text.push_str(&format!(" read={read} write=<{write}, bufsize={}>", self.waiting()));
+        }
+        text.push('>');
+        Ok(text)
+    }
+}
+
+fn extra_slot(transport: &Bound<'_, PyAny>) -> *mut *mut ffi::PyObject {
+    // SAFETY: A4: called for transports only.
+    unsafe { &raw mut (*transport.as_ptr().cast::<StreamObject>()).extra }
+}

@@ -1,0 +1,162 @@
+//! The end of a connection: `close`, `abort`, fatal errors, `connection_lost`.
+
+use hotloop_reactor::Direction;
+use pyo3::exceptions::PyOSError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::event_loop::Loop;
+use crate::imports::imports;
+use crate::python::call;
+
+use super::owner::Owner;
+use super::{Stream, construct};
+
+impl Stream {
+    /// `transport.close()`: no more reading; `connection_lost(None)` when what waits has been sent.
+    pub(super) fn close(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.closing.replace(true) {
+            return Ok(());
+        }
+        let py = transport.py();
+        self.stop_watching(py, Direction::Read)?;
+        if self.queue.borrow().is_empty() {
+            self.lost.set(self.lost.get() + 1);
+            self.stop_watching(py, Direction::Write)?;
+            self.schedule_connection_lost(transport, &py.None().into_bound(py))?;
+        }
+        Ok(())
+    }
+
+    /// `transport.abort()` and asyncio's `_force_close(exc)`: what waits is dropped.
+    pub(super) fn force_close(&self, transport: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.lost.get() > 0 {
+            return Ok(());
+        }
+        let py = transport.py();
+        let dropped = self.queue.borrow_mut().clear();
+        if !dropped.is_empty() {
+            self.stop_watching(py, Direction::Write)?;
+        }
+        drop(dropped);
+        if !self.closing.replace(true) {
+            self.stop_watching(py, Direction::Read)?;
+        }
+        self.lost.set(self.lost.get() + 1);
+        self.schedule_connection_lost(transport, error)
+    }
+
+    /// An error after which the connection is useless. Those of the operating system are the peer's or the
+    /// network's and only logged in debug mode; others are reported.
+    pub(super) fn fatal_error(&self, transport: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyResult<()> {
+        let py = transport.py();
+        let is_os_error = error.is_instance_of::<PyOSError>(py);
+        let exception = error.into_value(py).into_bound(py).into_any();
+        if let Some(this) = self.event_loop(py) {
+            if !is_os_error {
+                let context = PyDict::new(py);
+                context.set_item("message", message)?;
+                context.set_item("exception", &exception)?;
+                context.set_item("transport", transport)?;
+                let protocol = self.protocol.get(py).map(|protocol| protocol.into_bound(py));
+                context.set_item("protocol", protocol)?;
+                this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
+            } else if this.get().debug.get() {
+                let named = PyDict::new(py);
+                named.set_item("exc_info", &exception)?;
+                let logger = imports(py)?.logger.bind(py);
+                logger.call_method("debug", ("%r: %s", transport, message), Some(&named))?;
+            }
+        }
+        self.force_close(transport, &exception)
+    }
+
+    /// Calls the protocol's last method and gives everything back, also if that method raises.
+    pub(super) fn connection_lost(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = transport.py();
+        let error = error.cloned().unwrap_or_else(|| py.None().into_bound(py));
+        let protocol = self.protocol.get(py).filter(|_| self.protocol_connected.get());
+        let told = match protocol {
+            Some(protocol) => {
+                call::call_method1(&protocol, intern!(py, "connection_lost"), &error.into()).map(drop)
+            }
+            None => Ok(()),
+        };
+        let released = self.release(transport);
+        let waiter = self.empty_waiter.get(py);
+        if let (Ok(()), Some(waiter)) = (&told, waiter) {
+            let waiter = waiter.bind(py);
+            if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
+                let lost = pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer");
+                waiter.call_method1(intern!(py, "set_exception"), (lost.into_value(py),))?;
+            }
+        }
+        told.and(released)
+    }
+
+    /// Gives back the descriptor, the protocol, the loop and the server, in asyncio's order.
+    fn release(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        if let Some(this) = self.event_loop(py) {
+            // Out of the poller before the number is free again.
+            this.get().unwatch(py, self.fd, Direction::Read)?;
+            this.get().unwatch(py, self.fd, Direction::Write)?;
+            this.get().unregister_transport(self.fd, transport);
+        }
+        let closed = self.close_owner(py);
+        let taken =
+            (self.protocol.take(), self.event_loop.take(), self.read_context.take(), self.write_context.take());
+        drop(taken);
+        match self.server.take() {
+            Some(server) => construct::detach(&server, transport).and(closed),
+            None => closed,
+        }
+    }
+
+    fn schedule_connection_lost(&self, transport: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        let Some(this) = self.event_loop(py) else { return Ok(()) };
+        let callback = transport.getattr(intern!(py, "_call_connection_lost"))?;
+        Loop::call_soon_native(&this, callback.into(), PyTuple::new(py, [error])?.into())
+    }
+
+    /// A transport that is dropped without `close()`: the stdlib's `ResourceWarning`, and the descriptor is closed.
+    pub(super) fn warn_if_unclosed(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        if matches!(*self.owner.borrow(), Owner::Closed) {
+            return Ok(());
+        }
+        let text = format!("unclosed transport {}", self.describe(transport)?);
+        let named = PyDict::new(py);
+        named.set_item("source", transport)?;
+        let kind = py.get_type::<pyo3::exceptions::PyResourceWarning>();
+        let warned = py.import("warnings")?.call_method("warn", (text, kind), Some(&named));
+        if let Some(this) = self.event_loop(py) {
+            this.get().unwatch(py, self.fd, Direction::Read)?;
+            this.get().unwatch(py, self.fd, Direction::Write)?;
+            this.get().unregister_transport(self.fd, transport);
+        }
+        let closed = self.close_owner(py);
+        if let Some(server) = self.server.take() {
+            construct::detach(&server, transport)?;
+        }
+        warned.map(drop).and(closed)
+    }
+
+    /// Logs a line about the transport in debug mode.
+    pub(super) fn log_debug(&self, transport: &Bound<'_, PyAny>, message: &str) -> PyResult<()> {
+        let py = transport.py();
+        match self.event_loop(py) {
+            Some(this) if this.get().debug.get() => {
+                let logger = imports(py)?.logger.bind(py);
+                logger.call_method1(intern!(py, "debug"), (message, transport)).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Making a stream transport, from a Python socket or from a descriptor that the accept loop brought.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use hotloop_reactor::{self as reactor, Address, Direction, WriteQueue};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::event_loop::{Loop, Watcher};
+use crate::imports::imports;
+use crate::python::guard::none;
+use crate::python::{Ref, RefSlot, call};
+
+use super::owner::Owner;
+use super::{Stream, layout};
+
+/// asyncio's default marks, in bytes (`asyncio.transports._FlowControlMixin`).
+const HIGH_WATER: usize = 64 * 1024;
+const LOW_WATER: usize = HIGH_WATER / 4;
+
+/// Where a transport's descriptor comes from.
+pub(crate) enum Origin<'py> {
+    /// A Python socket, connected.
+    Socket(Bound<'py, PyAny>),
+    /// A new connection of a listening socket.
+    Accepted(OwnedFd, Option<Address>),
+}
+
+/// Makes a transport for `protocol` and schedules `connection_made`, the start of reading and the waiter's result.
+pub(crate) fn new_stream<'py>(
+    this: &Bound<'py, Loop>,
+    origin: Origin<'py>,
+    protocol: &Bound<'py, PyAny>,
+    waiter: Option<&Bound<'py, PyAny>>,
+    extra: Option<&Bound<'py, PyDict>>,
+    server: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    let (fd, owner, accepted_from) = match origin {
+        Origin::Socket(socket) => {
+            let fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
+            (fd, Owner::of_socket(&socket)?, None)
+        }
+        Origin::Accepted(descriptor, peer) => (descriptor.as_raw_fd(), Owner::Descriptor(descriptor), peer),
+    };
+    let knows_peer = match extra {
+        Some(extra) => extra.contains(intern!(py, "peername"))?,
+        None => false,
+    };
+    let (mut local, mut peer) = (None, accepted_from);
+    if fd >= 0 {
+        // SAFETY: `owner` keeps the descriptor open, or its number is not one (EBADF answers that).
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        local = reactor::local_address(borrowed).ok().flatten();
+        if peer.is_none() && !knows_peer {
+            peer = reactor::peer_address(borrowed).ok().flatten();
+        }
+        if matches!(local, Some(Address::V4(_) | Address::V6(_))) {
+            // Small writes are sent at once. Sockets of other protocols over IP refuse, which is no loss.
+            let _ = reactor::set_nodelay(borrowed);
+        }
+    }
+    this.get().claim(py, fd)?;
+    let stream = Stream {
+        fd,
+        owner: RefCell::new(owner),
+        event_loop: RefSlot::new(Some(this.into())),
+        protocol: RefSlot::default(),
+        server: RefSlot::default(),
+        read_context: RefSlot::default(),
+        write_context: RefSlot::default(),
+        buffered: Cell::new(false),
+        protocol_connected: Cell::new(false),
+        queue: RefCell::new(WriteQueue::new()),
+        high_water: Cell::new(HIGH_WATER),
+        low_water: Cell::new(LOW_WATER),
+        protocol_paused: Cell::new(false),
+        closing: Cell::new(false),
+        reading_paused: Cell::new(false),
+        eof_written: Cell::new(false),
+        lost: Cell::new(0),
+        empty_waiter: RefSlot::default(),
+        local,
+        peer,
+    };
+    let transport = layout::allocate(imports(py)?.stream_type.bind(py), stream)?;
+    let stream = Stream::of(&transport);
+    this.get().register_transport(fd, &transport);
+    stream.set_protocol(protocol)?;
+    if let Some(extra) = extra {
+        stream.merge_extra(&transport, extra)?;
+    }
+    if let Some(server) = server {
+        drop(stream.server.replace(Some(server.into())));
+        attach(server, &transport)?;
+    }
+
+    let made = protocol.getattr(intern!(py, "connection_made"))?;
+    let itself = PyTuple::new(py, [&transport])?;
+    Loop::call_soon_native(this, made.into(), itself.into())?;
+    let start = transport.getattr(intern!(py, "_start_reading"))?;
+    Loop::call_soon_native(this, start.into(), PyTuple::empty(py).into())?;
+    if let Some(waiter) = waiter {
+        let set_result = imports(py)?.set_result_unless_cancelled.clone_ref(py);
+        let args = PyTuple::new(py, [waiter.clone(), py.None().into_bound(py)])?;
+        Loop::call_soon_native(this, set_result, args.into())?;
+    }
+    Ok(transport)
+}
+
+impl Stream {
+    /// Watches the descriptor for reading, in a copy of the current context.
+    pub(super) fn start_reading(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        if self.closing.get() || self.reading_paused.get() {
+            return Ok(());
+        }
+        let Some(this) = self.event_loop(py) else { return Ok(()) };
+        this.get().check_closed()?;
+        drop(self.read_context.replace(Some(call::copy_context(py)?)));
+        this.get().watch(&this, self.fd, Direction::Read, Watcher::Stream(transport.into()))
+    }
+
+    /// `transport.set_protocol(protocol)`.
+    pub(super) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = protocol.py();
+        self.buffered.set(protocol.is_instance(&imports(py)?.buffered_protocol.bind(py))?);
+        self.protocol_connected.set(true);
+        drop(self.protocol.replace(Some(protocol.into())));
+        Ok(())
+    }
+}
+
+/// Tells the `Server` object that it has one connection more.
+fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = server.py();
+    if imports(py)?.server_takes_transport {
+        server.call_method1(intern!(py, "_attach"), (transport,)).map(drop)
+    } else {
+        server.call_method0(intern!(py, "_attach")).map(drop)
+    }
+}
+
+/// Tells the `Server` object that a connection is gone.
+pub(super) fn detach(server: &Ref, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = transport.py();
+    let server = server.bind(py);
+    if imports(py)?.server_takes_transport {
+        server.call_method1(intern!(py, "_detach"), (transport,)).map(drop)
+    } else {
+        server.call_method0(intern!(py, "_detach")).map(drop)
+    }
+}
+
+/// `transport._start_reading()`, a callback of the loop.
+pub(super) fn start_reading_method<'py>(
+    py: Python<'py>,
+    slf: pyo3::Borrowed<'_, 'py, PyAny>,
+) -> PyResult<Ref> {
+    Stream::of(&slf).start_reading(&slf)?;
+    Ok(none(py))
+}

@@ -1,0 +1,90 @@
+//! Who keeps a transport's descriptor open: a Python socket or the transport itself.
+
+use std::os::fd::{IntoRawFd, OwnedFd};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::imports::imports;
+use crate::python::Ref;
+
+use super::Stream;
+
+/// See the note on ownership in the module's header.
+pub(super) enum Owner {
+    /// The transport is closed.
+    Closed,
+    /// A Python socket; whether the transport counts among its users.
+    Socket(Ref, bool),
+    /// The bare descriptor.
+    Descriptor(OwnedFd),
+}
+
+impl Owner {
+    /// The transport will use a Python socket. Anything with `fileno()` and `close()` is taken, as asyncio does.
+    pub(super) fn of_socket(socket: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = socket.py();
+        let counted = socket.is_instance(&imports(py)?.socket.bind(py))?;
+        if counted {
+            add_to_users(socket, 1)?;
+        }
+        Ok(Self::Socket(socket.into(), counted))
+    }
+
+    pub(super) fn socket(&self) -> Option<&Ref> {
+        match self {
+            Self::Socket(socket, _) => Some(socket),
+            Self::Closed | Self::Descriptor(_) => None,
+        }
+    }
+}
+
+impl Stream {
+    /// The Python socket, made now if the transport has a bare descriptor; `None` if the transport is closed.
+    pub(super) fn python_socket<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if let Some(socket) = self.owner.borrow().socket() {
+            return Ok(Some(socket.bind(py).to_owned()));
+        }
+        if matches!(*self.owner.borrow(), Owner::Closed) {
+            return Ok(None);
+        }
+        let named = pyo3::types::PyDict::new(py);
+        named.set_item(intern!(py, "fileno"), self.fd)?;
+        // The constructor asks the kernel for family, type and protocol.
+        let socket = imports(py)?.socket.bind(py).call((), Some(&named))?;
+        socket.call_method1(intern!(py, "setblocking"), (false,))?;
+        add_to_users(&socket, 1)?;
+        // A5: no Python code between the two: the descriptor passes from one owner to the other.
+        let before = self.owner.replace(Owner::Socket((&socket).into(), true));
+        if let Owner::Descriptor(descriptor) = before {
+            let _ = descriptor.into_raw_fd();
+        }
+        Ok(Some(socket))
+    }
+
+    /// Closes the descriptor, or gives the socket back and closes it.
+    pub(super) fn close_owner(&self, py: Python<'_>) -> PyResult<()> {
+        let owner = self.owner.replace(Owner::Closed);
+        match owner {
+            Owner::Closed => Ok(()),
+            Owner::Descriptor(descriptor) => {
+                drop(descriptor);
+                Ok(())
+            }
+            Owner::Socket(socket, counted) => {
+                let socket = socket.bind(py);
+                if counted {
+                    add_to_users(&socket, -1)?;
+                }
+                socket.call_method0(intern!(py, "close")).map(drop)
+            }
+        }
+    }
+}
+
+/// `socket.close()` waits until the number of its users, `_io_refs`, is 0 (`socket.makefile` uses it likewise).
+fn add_to_users(socket: &Bound<'_, PyAny>, change: i32) -> PyResult<()> {
+    let name = intern!(socket.py(), "_io_refs");
+    let users: i32 = socket.getattr(name)?.extract()?;
+    socket.setattr(name, users + change)
+}

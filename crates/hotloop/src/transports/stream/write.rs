@@ -1,0 +1,262 @@
+//! Writing: at once when nothing waits, from the queue when the descriptor can be written again.
+
+use hotloop_reactor as reactor;
+use hotloop_reactor::Direction;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+
+use crate::errors::{OrRaise, os_error};
+use crate::event_loop::Watcher;
+use crate::imports::imports;
+use crate::python::{Buffer, Ref, call};
+
+use super::Stream;
+
+const WRITE_FAILED: &str = "Fatal write error on socket transport";
+
+/// A piece of data that waits to be sent.
+pub(super) enum Piece {
+    /// An exact `bytes` object, which cannot change and whose release runs no code.
+    Bytes(Ref),
+    /// A copy of anything else.
+    Copy(Box<[u8]>),
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            // SAFETY: A2: the reference keeps the bytes; made only of exact `bytes` objects.
+            Self::Bytes(bytes) => unsafe { bytes_of(bytes.as_ptr()) },
+            Self::Copy(copy) => copy,
+        }
+    }
+}
+
+impl Stream {
+    /// `transport.write(data)`.
+    pub(super) fn write(&self, transport: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        if !is_bytes_like(data) {
+            // The running Python's own method answers in its words; it raises before it does anything.
+            return imports(py)?.write_method.bind(py).call1((transport, data)).map(drop);
+        }
+        self.check_writable("Cannot call write() after write_eof()", "unable to write; sendfile is in progress")?;
+        let queued = if data.is_exact_instance_of::<PyBytes>() {
+            // SAFETY: A2: the caller holds the object during the call.
+            let bytes = unsafe { bytes_of(data.as_ptr()) };
+            self.write_bytes(transport, bytes, |_| Piece::Bytes(data.into()))?
+        } else {
+            self.write_buffer(transport, data)?
+        };
+        if queued { self.maybe_pause_protocol(transport) } else { Ok(()) }
+    }
+
+    /// Writes from a buffer, which is released before the protocol hears of the queue's length.
+    fn write_buffer(&self, transport: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let buffer = match Buffer::read(data) {
+            Ok(buffer) => buffer,
+            Err(error) => {
+                return self.fatal_error(transport, error, WRITE_FAILED).map(|()| false);
+            }
+        };
+        let bytes = buffer.bytes();
+        self.write_bytes(transport, bytes, |sent| Piece::Copy(bytes[sent..].into()))
+    }
+
+    /// Sends what the kernel takes now and queues the rest; returns whether the queue has grown. `piece` makes
+    /// what is queued of what is left after so many bytes; a whole `bytes` object may be handed back instead.
+    fn write_bytes(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        bytes: &[u8],
+        piece: impl FnOnce(usize) -> Piece,
+    ) -> PyResult<bool> {
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        if self.lost.get() > 0 {
+            return self.count_lost_write(transport.py()).map(|()| false);
+        }
+        if !self.queue.borrow().is_empty() {
+            self.queue.borrow_mut().push(piece(0));
+            return Ok(true);
+        }
+        let Some(fd) = self.fd() else { return Ok(false) };
+        let sent = match reactor::send(fd, bytes) {
+            Ok(sent) if sent == bytes.len() => return Ok(false),
+            Ok(sent) => sent,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+            Err(error) => {
+                let error = os_error(transport.py(), &error);
+                return self.fatal_error(transport, error, WRITE_FAILED).map(|()| false);
+            }
+        };
+        match piece(sent) {
+            whole @ Piece::Bytes(_) => self.queue.borrow_mut().push_partly(whole, sent),
+            rest @ Piece::Copy(_) => self.queue.borrow_mut().push(rest),
+        }
+        self.watch_for_room(transport)?;
+        Ok(true)
+    }
+
+    /// `transport.writelines(list_of_data)`: one system call for all of it, if nothing waits.
+    pub(super) fn writelines(&self, transport: &Bound<'_, PyAny>, list: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        self.check_writable(
+            "Cannot call writelines() after write_eof()",
+            "unable to writelines; sendfile is in progress",
+        )?;
+        let mut pieces = Vec::new();
+        for item in list.try_iter()? {
+            let item = item?;
+            if item.is_exact_instance_of::<PyBytes>() {
+                pieces.push(Piece::Bytes(item.into()));
+            } else {
+                // Anything with a buffer, as `b"".join` takes it; the error is `memoryview`'s.
+                let view = PyMemoryView::from(&item)?;
+                let copy = view.call_method0(intern!(py, "tobytes"))?;
+                pieces.push(Piece::Bytes(copy.into()));
+            }
+        }
+        pieces.retain(|piece| !piece.as_ref().is_empty());
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        if self.lost.get() > 0 {
+            return self.count_lost_write(py);
+        }
+        let waited = !self.queue.borrow().is_empty();
+        for piece in pieces {
+            self.queue.borrow_mut().push(piece);
+        }
+        if waited {
+            return self.maybe_pause_protocol(transport);
+        }
+        let Some(fd) = self.fd() else { return Ok(()) };
+        let flushed = self.queue.borrow_mut().flush(fd);
+        match flushed {
+            Ok(_) if self.queue.borrow().is_empty() => Ok(()),
+            Ok(_) => {
+                self.watch_for_room(transport)?;
+                self.maybe_pause_protocol(transport)
+            }
+            Err(error) => {
+                let error = os_error(py, &error);
+                self.fatal_error(transport, error, WRITE_FAILED)
+            }
+        }
+    }
+
+    /// Watches for writing, in a copy of the current context.
+    fn watch_for_room(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Some(this) = self.event_loop(transport.py()) else { return Ok(()) };
+        drop(self.write_context.replace(Some(call::copy_context(transport.py())?)));
+        this.get().watch(&this, self.fd, Direction::Write, Watcher::Stream(transport.into()))
+    }
+
+    /// The descriptor can be written again.
+    pub(super) fn write_ready(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        if self.lost.get() > 0 {
+            return Ok(());
+        }
+        let Some(fd) = self.fd() else { return Ok(()) };
+        let flushed = self.queue.borrow_mut().flush(fd);
+        if let Err(error) = flushed {
+            self.stop_watching(py, Direction::Write)?;
+            let dropped = self.queue.borrow_mut().clear();
+            drop(dropped);
+            let error = os_error(py, &error);
+            let waiter = self.empty_waiter.get(py);
+            let copy = error.clone_ref(py);
+            self.fatal_error(transport, error, WRITE_FAILED)?;
+            return settle(py, waiter, |waiter| {
+                waiter.call_method1(intern!(py, "set_exception"), (copy.into_value(py),))
+            });
+        }
+        self.maybe_resume_protocol(transport)?; // may write more
+        if !self.queue.borrow().is_empty() || self.lost.get() > 0 {
+            return Ok(());
+        }
+        self.stop_watching(py, Direction::Write)?;
+        settle(py, self.empty_waiter.get(py), |waiter| {
+            waiter.call_method1(intern!(py, "set_result"), (py.None(),))
+        })?;
+        if self.closing.get() {
+            self.connection_lost(transport, None)
+        } else if self.eof_written.get() {
+            self.shutdown_write(py)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// `transport.write_eof()`: after what waits was sent.
+    pub(super) fn write_eof(&self, py: Python<'_>) -> PyResult<()> {
+        if self.closing.get() || self.eof_written.replace(true) {
+            return Ok(());
+        }
+        if self.queue.borrow().is_empty() { self.shutdown_write(py) } else { Ok(()) }
+    }
+
+    fn shutdown_write(&self, py: Python<'_>) -> PyResult<()> {
+        match self.fd() {
+            Some(fd) => reactor::shutdown_write(fd).or_raise(py),
+            None => Ok(()),
+        }
+    }
+
+    fn check_writable(&self, after_eof: &'static str, sending_file: &'static str) -> PyResult<()> {
+        if self.eof_written.get() {
+            return Err(PyRuntimeError::new_err(after_eof));
+        }
+        if self.empty_waiter.is_some() {
+            return Err(PyRuntimeError::new_err(sending_file));
+        }
+        Ok(())
+    }
+
+    /// A write after the connection was lost: the first few pass silently, then asyncio warns.
+    fn count_lost_write(&self, py: Python<'_>) -> PyResult<()> {
+        let imports = imports(py)?;
+        if self.lost.get() >= imports.log_threshold_for_lost_writes {
+            let logger = imports.logger.bind(py);
+            logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",))?;
+        }
+        self.lost.set(self.lost.get().saturating_add(1));
+        Ok(())
+    }
+}
+
+/// Tells a waiting future, if there is one that is not done.
+fn settle<'py>(
+    py: Python<'py>,
+    waiter: Option<Ref>,
+    tell: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<()> {
+    let Some(waiter) = waiter else { return Ok(()) };
+    let waiter = waiter.into_bound(py);
+    if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
+        tell(&waiter)?;
+    }
+    Ok(())
+}
+
+fn is_bytes_like(data: &Bound<'_, PyAny>) -> bool {
+    data.is_instance_of::<PyBytes>()
+        || data.is_instance_of::<PyByteArray>()
+        || data.is_instance_of::<PyMemoryView>()
+}
+
+/// # Safety
+/// `object` is an exact `bytes` object that outlives the slice (A2).
+unsafe fn bytes_of<'a>(object: *mut ffi::PyObject) -> &'a [u8] {
+    // SAFETY: by the caller.
+    unsafe {
+        let length = ffi::Py_SIZE(object).unsigned_abs();
+        std::slice::from_raw_parts(ffi::PyBytes_AS_STRING(object).cast::<u8>(), length)
+    }
+}
