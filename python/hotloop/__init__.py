@@ -1,0 +1,38 @@
+"""hotloop: an asyncio event loop in Rust.
+
+One line switches a program over::
+
+    asyncio.run(main(), loop_factory=hotloop.EventLoop)   # Python 3.12 and later
+    hotloop.run(main())                                   # any version
+
+Importing this package changes nothing in asyncio.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._core import __version__
+from ._loop import EventLoop
+from ._run import install, new_event_loop, run
+
+if TYPE_CHECKING:
+    from ._policy import EventLoopPolicy
+
+__all__ = [
+    "EventLoop",
+    "EventLoopPolicy",
+    "__version__",
+    "install",
+    "new_event_loop",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the policy when it is asked for: asyncio warns about its base class from 3.14 on."""
+    if name == "EventLoopPolicy":
+        from ._policy import EventLoopPolicy
+
+        return EventLoopPolicy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

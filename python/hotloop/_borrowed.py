@@ -1,0 +1,55 @@
+"""Methods that hotloop takes from the running Python's own Unix loop, as they are.
+
+`asyncio.BaseEventLoop` leaves a number of methods to its subclasses. Those that are not hot are not
+written again: the functions below work on any loop that has `_add_reader`, `_add_writer`, `sock_*`
+and the attributes named here, and being the running version's own they are exact for it.
+
+A name that is missing, or that cannot work outside its class, gives one ImportError.
+"""
+
+from __future__ import annotations
+
+from asyncio import unix_events
+from types import FunctionType
+from typing import Any
+
+#: name -> what it reads of the loop besides `_add_reader` and its relatives
+NAMES = {
+    # connections
+    "create_unix_connection": "sock_connect, _create_connection_transport",
+    "create_unix_server": "_unix_server_sockets (3.13)",
+    "_accept_connection2": "_make_socket_transport, _make_ssl_transport",
+    "_ensure_fd_no_transport": "_transports",
+    "_make_datagram_transport": "_transports",
+    # pipes
+    "_make_read_pipe_transport": "",
+    "_make_write_pipe_transport": "",
+    # sendfile
+    "_sendfile_native": "_transports",
+    "_sock_sendfile_native": "",
+    "_sock_sendfile_native_impl": "",
+    "_sock_sendfile_update_filepos": "",
+    "_sock_add_cancellation_callback": "",
+    # signals
+    "add_signal_handler": "_csock, _signal_handlers",
+    "remove_signal_handler": "_signal_handlers",
+    "_handle_signal": "_signal_handlers",
+    "_check_signal": "",
+}
+
+
+def borrow(name: str) -> Any:
+    """The function `name` of asyncio's Unix selector loop.
+
+    Raises:
+        ImportError: the running Python's asyncio has no such function, or it uses `super()`.
+    """
+    if name not in NAMES:
+        raise ImportError(f"{name!r} is not in hotloop's table of borrowed methods")
+    function = getattr(unix_events._UnixSelectorEventLoop, name, None)
+    if not isinstance(function, FunctionType) or "__class__" in function.__code__.co_freevars:
+        raise ImportError(
+            f"hotloop needs asyncio's {name}() in a form that this Python does not have; "
+            "install a version of hotloop that supports it"
+        )
+    return function

@@ -1,0 +1,165 @@
+"""`hotloop.EventLoop`: the native loop in front of `asyncio.BaseEventLoop`.
+
+What is hot is in `_core.Loop` and comes first in the method order; what is not is the running
+Python's own code, inherited or borrowed (`_borrowed.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+from asyncio import constants, events, sslproto
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any
+
+from ._borrowed import borrow
+from ._signals import SignalMixin
+from ._sockets import SocketMixin
+from ._subprocesses import SubprocessMixin
+from ._transports import SelectorView, Transports
+
+
+class EventLoop(SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop):
+    """An asyncio event loop in Rust.
+
+    It has every method of the running Python's `asyncio.AbstractEventLoop`, with the signatures,
+    exceptions and orders of the stdlib's own loop; see the asyncio documentation for each. It can
+    be subclassed: a private hook (`_make_socket_transport`, `_run_once`, `time`, ...) that a
+    subclass overrides is called wherever asyncio would call it.
+    """
+
+    if not TYPE_CHECKING:
+        create_unix_connection = borrow("create_unix_connection")
+        create_unix_server = borrow("create_unix_server")
+        _accept_connection2 = borrow("_accept_connection2")
+        _ensure_fd_no_transport = borrow("_ensure_fd_no_transport")
+        _make_datagram_transport = borrow("_make_datagram_transport")
+        _make_read_pipe_transport = borrow("_make_read_pipe_transport")
+        _make_write_pipe_transport = borrow("_make_write_pipe_transport")
+        _sendfile_native = borrow("_sendfile_native")
+        _sock_sendfile_native = borrow("_sock_sendfile_native")
+        _sock_sendfile_native_impl = borrow("_sock_sendfile_native_impl")
+        _sock_sendfile_update_filepos = borrow("_sock_sendfile_update_filepos")
+        _sock_add_cancellation_callback = borrow("_sock_add_cancellation_callback")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._signal_handlers = {}
+        self._unix_server_sockets: dict[socket.socket, int] = {}
+        self._transports = Transports(self)
+        self._selector: SelectorView | None = SelectorView(self)
+
+    def run_forever(self) -> None:
+        """Run until `stop()` is called.
+
+        Raises RuntimeError if the loop is closed, runs already, or another one runs in this
+        thread; lets KeyboardInterrupt and SystemExit of a callback through at once.
+        """
+        self._run_forever_setup()
+        try:
+            self._arm_wakeup()
+            self._run_until_stopped()
+        finally:
+            self._disarm_wakeup()
+            self._run_forever_cleanup()
+
+    if sys.version_info < (3, 13):
+        _old_agen_hooks: Any = None
+
+        def _run_forever_setup(self) -> None:
+            """What comes before the first iteration; a method of its own from 3.13 on."""
+            self._check_closed()
+            self._check_running()
+            self._set_coroutine_origin_tracking(self._debug)
+            self._old_agen_hooks = sys.get_asyncgen_hooks()
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook,
+                finalizer=self._asyncgen_finalizer_hook,
+            )
+            events._set_running_loop(self)
+
+        def _run_forever_cleanup(self) -> None:
+            """What comes after the last iteration; a method of its own from 3.13 on."""
+            self._stopping = False
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            if self._old_agen_hooks is not None:
+                sys.set_asyncgen_hooks(*self._old_agen_hooks)
+                self._old_agen_hooks = None
+
+    def close(self) -> None:
+        """Close the loop: pending callbacks are dropped, resources given back.
+
+        Raises RuntimeError if the loop is running. Closing twice does nothing.
+        """
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        super().close()
+        self._close_signals()
+        self._selector = None
+        self._close_core()
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: Any = None,
+        server: Any = None,
+        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
+    ) -> Any:
+        """asyncio's TLS protocol over a native stream transport."""
+        ssl_protocol: Any = sslproto.SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
+        return ssl_protocol._app_transport
+
+    def _resume_serving(self, protocol_factory: Any, sock: socket.socket, *args: Any) -> None:
+        """Accept again after a rest, unless the server was closed meanwhile."""
+        if sock.fileno() >= 0:
+            self._start_serving(protocol_factory, sock, *args)
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        """Stop accepting and close the listening socket; remove a Unix socket's file if it is ours."""
+        inode = self._unix_server_sockets.pop(sock, None)
+        path = sock.getsockname() if inode is not None else None
+        self._remove_reader(sock.fileno())
+        sock.close()
+        if path is None:
+            return
+        try:
+            if os.stat(path).st_ino == inode:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            logger.error("Unable to clean up listening UNIX socket %r: %r", path, error)
+
+    def _process_events(self, event_list: Any) -> None:
+        """Put the handles of `(key, mask)` pairs into the ready queue, as a selector loop does."""
+        for key, mask in event_list:
+            reader, writer = key.data
+            if mask & 1 and reader is not None:
+                self._add_callback(reader)
+            if mask & 2 and writer is not None:
+                self._add_callback(writer)

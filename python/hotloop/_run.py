@@ -1,0 +1,58 @@
+"""The ways to put hotloop to use: `run`, `new_event_loop`, `install`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from ._loop import EventLoop
+
+_T = TypeVar("_T")
+
+
+def new_event_loop() -> EventLoop:
+    """Return a new event loop, not installed anywhere."""
+    return EventLoop()
+
+
+def run(
+    main: Coroutine[Any, Any, _T],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> _T:
+    """Run a coroutine on a new hotloop loop and return its result, as `asyncio.run` does.
+
+    Arguments:
+        main: a coroutine object.
+        debug: True or False switches debug mode on or off; None leaves asyncio's own default.
+        loop_factory: a callable that makes the loop; None means `hotloop.EventLoop`. With it a
+            subclass or a configured loop runs.
+
+    Raises:
+        RuntimeError: an event loop runs in this thread already.
+        ValueError: `main` is not a coroutine (TypeError on Python 3.14 and later).
+        BaseException: whatever `main` raises.
+
+    See the documentation of `asyncio.run` and `asyncio.Runner`, which this function uses.
+    """
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("hotloop.run() cannot be called from a running event loop")
+    factory = EventLoop if loop_factory is None else loop_factory
+    with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+def install() -> None:
+    """Make hotloop the loop of `asyncio.run` and `asyncio.new_event_loop` in this process.
+
+    This sets an event-loop policy. asyncio deprecates policies from 3.14 on and says so when one
+    is set; prefer `hotloop.run` or `loop_factory=hotloop.EventLoop`.
+
+    Raises:
+        RuntimeError: this Python's asyncio has no policies (3.16 and later).
+    """
+    from ._policy import EventLoopPolicy
+
+    asyncio.set_event_loop_policy(EventLoopPolicy())

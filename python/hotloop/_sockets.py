@@ -1,0 +1,103 @@
+"""The `sock_*` methods: each tries at once and waits only when the kernel says so.
+
+They are coroutines because asyncio's are: nothing happens before they are awaited, and
+`create_task` takes them. The work is the core's `_try_*` methods.
+"""
+
+from __future__ import annotations
+
+import socket
+from asyncio import base_events, futures
+from typing import Any
+
+from . import _core
+
+_check_ssl_socket: Any = base_events._check_ssl_socket  # type: ignore[attr-defined]
+_INET = {socket.AF_INET, socket.AF_INET6} if socket.has_ipv6 else {socket.AF_INET}
+
+
+class SocketMixin(_core.Loop):
+    """Working with socket objects directly (asyncio documentation, section of that name)."""
+
+    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
+        """Receive up to `nbytes` bytes from a non-blocking socket.
+
+        Raises OSError as `socket.recv` does, ValueError for a blocking socket in debug mode.
+        """
+        self._check_socket(sock)
+        outcome = self._try_recv(sock, nbytes)
+        if type(outcome) is bytes:
+            return outcome
+        return await self._finished(sock, outcome)  # type: ignore[no-any-return]
+
+    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
+        """Receive into a writable buffer; return the number of bytes."""
+        return await self._method(sock, "recv_into", buf)  # type: ignore[no-any-return]
+
+    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+        """Receive a datagram of up to `bufsize` bytes; return (bytes, address)."""
+        return await self._method(sock, "recvfrom", bufsize)  # type: ignore[no-any-return]
+
+    async def sock_recvfrom_into(
+        self, sock: socket.socket, buf: Any, nbytes: int = 0
+    ) -> tuple[int, Any]:
+        """Receive a datagram into a writable buffer; return (number of bytes, address)."""
+        size = nbytes or len(buf)
+        return await self._method(sock, "recvfrom_into", buf, size)  # type: ignore[no-any-return]
+
+    async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
+        """Send all of a bytes-like object.
+
+        After an error it is not known how much of it the other side has received.
+        """
+        self._check_socket(sock)
+        outcome = self._try_sendall(sock, data)
+        if outcome is not None:
+            await self._finished(sock, outcome)
+
+    async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
+        """Send a datagram to an address; return the number of bytes."""
+        return await self._method(sock, "sendto", data, address)  # type: ignore[no-any-return]
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect a socket to an address, whose host is looked up if it is a name."""
+        self._check_socket(sock)
+        if sock.family in _INET:
+            resolved = await self._ensure_resolved(
+                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
+            )
+            address = resolved[0][4]
+        outcome = self._try_connect(sock, address)
+        if outcome is not None:
+            await self._finished(sock, outcome)
+
+    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
+        """Accept a connection on a listening socket; return (non-blocking socket, address)."""
+        self._check_socket(sock)
+        outcome = self._try_accept(sock)
+        if type(outcome) is tuple:
+            return outcome
+        accepted: tuple[socket.socket, Any] = await self._finished(sock, outcome)
+        accepted[0].setblocking(False)
+        return accepted
+
+    async def _method(self, sock: socket.socket, name: str, *args: Any) -> Any:
+        self._check_socket(sock)
+        outcome = self._try_method(sock, name, args)
+        if futures.isfuture(outcome):
+            return await self._finished(sock, outcome)
+        return outcome
+
+    async def _finished(self, sock: socket.socket, future: Any) -> Any:
+        """The result of a waiting operation, which does not outlive the wait."""
+        fd = sock.fileno()
+        try:
+            return await future
+        finally:
+            if not future.done() or future.cancelled():
+                self._cancel_operation(fd, future)
+
+    def _check_socket(self, sock: socket.socket) -> None:
+        _check_ssl_socket(sock)
+        if self.get_debug() and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")

@@ -1,0 +1,93 @@
+"""Subprocesses: asyncio's own transport, with a pidfd in the poller that says when the child ends.
+
+pidfd_open(2), Linux 5.3: the descriptor becomes readable when the process ends; nobody else's wait
+is disturbed and no thread is needed. Where it is forbidden (some sandboxes), asyncio's watcher with
+a thread per child takes its place.
+"""
+
+from __future__ import annotations
+
+import os
+from asyncio import unix_events
+from asyncio.log import logger
+from typing import Any
+
+from . import _core
+
+_SubprocessTransport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
+
+
+class SubprocessMixin(_core.Loop):
+    """`subprocess_exec` and `subprocess_shell` come from `BaseEventLoop` and end here."""
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: Any,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Start a child and connect its pipes."""
+        waiter = self.create_future()
+        transport = _SubprocessTransport(
+            self,
+            protocol,
+            args,
+            shell,
+            stdin,
+            stdout,
+            stderr,
+            bufsize,
+            waiter=waiter,
+            extra=extra,
+            **kwargs,
+        )
+        self._watch_child(transport)
+        try:
+            await waiter
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            transport.close()
+            await transport._wait()
+            raise
+        return transport
+
+    def _watch_child(self, transport: Any) -> None:
+        pid = transport.get_pid()
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            watcher: Any = getattr(
+                unix_events,
+                "ThreadedChildWatcher",
+                getattr(unix_events, "_ThreadedChildWatcher", None),
+            )
+            watcher().add_child_handler(pid, self._child_ended_elsewhere, transport)
+        else:
+            self._add_reader(pidfd, self._child_ended, pidfd, pid, transport)
+
+    def _child_ended(self, pidfd: int, pid: int, transport: Any) -> None:
+        self._remove_reader(pidfd)
+        os.close(pidfd)
+        try:
+            _, status = os.waitpid(pid, 0)
+        except ChildProcessError:
+            known = transport._proc.returncode
+            returncode = 255 if known is None else known
+            if known is None:
+                logger.warning(
+                    "child process pid %d exit status already read:  will report returncode 255",
+                    pid,
+                )
+        else:
+            returncode = unix_events.waitstatus_to_exitcode(status)  # type: ignore[attr-defined]
+        transport._process_exited(returncode)
+
+    def _child_ended_elsewhere(self, pid: int, returncode: int, transport: Any) -> None:
+        self.call_soon_threadsafe(transport._process_exited, returncode)

@@ -1,0 +1,106 @@
+"""`loop._transports` and `loop._selector`: views that asyncio's own transports and libraries read."""
+
+from __future__ import annotations
+
+import selectors
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._loop import EventLoop
+
+
+class Transports(weakref.WeakValueDictionary[int, Any]):
+    """Which transport a descriptor belongs to.
+
+    Transports written in Python enter themselves here, as asyncio's do; the native ones are known
+    to the core. Deleting one lends its descriptor to the `sock_*` methods for a while, and
+    setting it again takes it back, as `BaseSelectorEventLoop._sendfile_native` does.
+    """
+
+    def __init__(self, loop: EventLoop) -> None:
+        super().__init__()
+        self._hotloop = weakref.ref(loop)
+
+    def __getitem__(self, fd: int) -> Any:
+        found = self.get(fd)
+        if found is None:
+            raise KeyError(fd)
+        return found
+
+    def get(self, fd: int, default: Any = None) -> Any:
+        """The transport of a descriptor, or the default."""
+        loop = self._hotloop()
+        native = None if loop is None else loop._transport_of(fd)
+        return super().get(fd, default) if native is None else native
+
+    def __delitem__(self, fd: int) -> None:
+        loop = self._hotloop()
+        native = None if loop is None else loop._transport_of(fd)
+        if loop is not None and native is not None:
+            loop._lend_transport(fd, native, True)
+        else:
+            super().__delitem__(fd)
+
+    def __setitem__(self, fd: int, transport: Any) -> None:
+        loop = self._hotloop()
+        if loop is not None and type(transport).__module__ == "hotloop._core":
+            loop._lend_transport(fd, transport, False)
+        else:
+            super().__setitem__(fd, transport)
+
+
+class _Keys(Mapping[Any, selectors.SelectorKey]):
+    """The watched descriptors by number or by object with `fileno()`."""
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+
+    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
+        fd = self._loop._fileno(fileobj)
+        for watched, events, reader, writer in self._loop._watched():
+            if watched == fd:
+                return selectors.SelectorKey(fileobj, fd, events, (reader, writer))
+        raise KeyError(f"{fileobj!r} is not registered")
+
+    def __iter__(self) -> Iterator[int]:
+        return (row[0] for row in self._loop._watched())
+
+    def __len__(self) -> int:
+        return len(self._loop._watched())
+
+
+class SelectorView(selectors.BaseSelector):
+    """What the loop watches, as a selector that can be looked at.
+
+    asyncio's pipe transports and some libraries read `loop._selector.get_key(fd).events`. The
+    loop's poller is native: watching goes through `add_reader` and `add_writer`.
+    """
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = weakref.ref(loop)
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        """The mapping of watched descriptors to their keys."""
+        loop = self._loop()
+        if loop is None:
+            raise RuntimeError("Selector is closed")
+        return _Keys(loop)
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Not possible here: RuntimeError says what to use instead."""
+        raise RuntimeError(_USE_THE_LOOP)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """Not possible here: RuntimeError says what to use instead."""
+        raise RuntimeError(_USE_THE_LOOP)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Not possible here: RuntimeError says what to use instead."""
+        raise RuntimeError(_USE_THE_LOOP)
+
+
+_USE_THE_LOOP = (
+    "hotloop's selector is a view: use loop.add_reader() and loop.add_writer() to watch a descriptor"
+)
