@@ -5,7 +5,7 @@
 //! and [`Inbox`] and gets them back by value, so that it decides where (and with which locks held) they are dropped.
 //! Every call into the kernel returns an [`std::io::Result`]; nothing is logged and nothing panics on bad input.
 //!
-//! Linux only for now: [`sys`](self) states what another backend would have to supply.
+//! Linux only for now: `src/sys/mod.rs` states what another backend would have to supply.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]

@@ -164,8 +164,9 @@ mod loom_tests {
         check(&[&[1, 2]], None);
     }
 
+    /// Bounded to two preemptions: without a bound the search takes hours.
     #[test]
     fn loom_no_post_of_two_threads_is_missed() {
-        check(&[&[1], &[2]], Some(3));
+        check(&[&[1], &[2]], Some(2));
     }
 }

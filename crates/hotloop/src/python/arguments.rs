@@ -79,8 +79,7 @@ impl<'a, 'py> FastArguments<'a, 'py> {
             0 => Some(None),
             1 => {
                 let (given, value) = self.keyword(0)?;
-                // Names in calls and ours are both interned: the same text is the same object.
-                (given.as_ptr() == name.as_ptr()).then_some(Some(value))
+                same_text(&given, name).then_some(Some(value))
             }
             _ => None,
         }
@@ -139,4 +138,11 @@ impl<'a, 'py> FastArguments<'a, 'py> {
             )
         }
     }
+}
+
+/// Names in Python code and ours are both interned, so the same text is the same object; those that C code makes
+/// (`_asyncio` does) are not.
+fn same_text(given: &Bound<'_, PyAny>, name: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: A2: both are strings that the caller holds; comparing two strings cannot fail or run code.
+    given.as_ptr() == name.as_ptr() || unsafe { ffi::PyUnicode_Compare(given.as_ptr(), name.as_ptr()) == 0 }
 }
