@@ -48,6 +48,8 @@ class EventLoop(SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop
     def __init__(self) -> None:
         super().__init__()
         self._signal_handlers = {}
+        self._ssock = self._wakeup_socket = self._wakeup_before = None
+        self._old_agen_hooks = None
         self._unix_server_sockets: dict[socket.socket, int] = {}
         self._transports = Transports(self)
         self._selector: SelectorView | None = SelectorView(self)
@@ -67,8 +69,6 @@ class EventLoop(SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop
             self._run_forever_cleanup()
 
     if sys.version_info < (3, 13):
-        _old_agen_hooks: Any = None
-
         def _run_forever_setup(self) -> None:
             """What comes before the first iteration; a method of its own from 3.13 on."""
             self._check_closed()

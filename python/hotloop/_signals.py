@@ -17,19 +17,22 @@ import warnings
 from asyncio import events
 from typing import TYPE_CHECKING, Any
 
-from . import _core
 from ._borrowed import borrow
+from ._state import State
 
 _remove_signal_handler = borrow("remove_signal_handler")
 
 
-class SignalMixin(_core.Loop):
+class SignalMixin(State):
     """Signal handling for the loop; the borrowed functions use `_csock` and `_signal_handlers`."""
 
-    _signal_handlers: dict[int, events.Handle]
-    _ssock: socket.socket | None = None
-    _wakeup_before: int | None = None
-    _wakeup_socket: socket.socket | None = None
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        _signal_handlers: dict[int, events.Handle]
+        _ssock: socket.socket | None
+        _wakeup_before: int | None
+        _wakeup_socket: socket.socket | None
 
     if not TYPE_CHECKING:
         add_signal_handler = borrow("add_signal_handler")

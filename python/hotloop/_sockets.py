@@ -10,14 +10,16 @@ import socket
 from asyncio import base_events, futures
 from typing import Any
 
-from . import _core
+from ._state import State
 
 _check_ssl_socket: Any = base_events._check_ssl_socket  # type: ignore[attr-defined]
 _INET = {socket.AF_INET, socket.AF_INET6} if socket.has_ipv6 else {socket.AF_INET}
 
 
-class SocketMixin(_core.Loop):
+class SocketMixin(State):
     """Working with socket objects directly (asyncio documentation, section of that name)."""
+
+    __slots__ = ()
 
     async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
         """Receive up to `nbytes` bytes from a non-blocking socket.

@@ -12,13 +12,15 @@ from asyncio import unix_events
 from asyncio.log import logger
 from typing import Any
 
-from . import _core
+from ._state import State
 
 _SubprocessTransport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
 
 
-class SubprocessMixin(_core.Loop):
+class SubprocessMixin(State):
     """`subprocess_exec` and `subprocess_shell` come from `BaseEventLoop` and end here."""
+
+    __slots__ = ()
 
     async def _make_subprocess_transport(
         self,

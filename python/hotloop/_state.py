@@ -1,0 +1,37 @@
+"""The loop's attributes that are not native, in slots.
+
+A method call on an object whose `__dict__` is empty is what the interpreter specialises best
+(`LOAD_ATTR_METHOD_LAZY_DICT`), and `loop.call_soon` is called more often than anything else. So
+what `BaseEventLoop.__init__` sets on every loop goes into slots; programs can still set attributes
+of their own.
+"""
+
+from __future__ import annotations
+
+from . import _core
+
+
+class State(_core.Loop):
+    """Slots for the attributes of `asyncio.BaseEventLoop` on 3.11-3.15 and for our own."""
+
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_clock_resolution",
+        "_coroutine_origin_tracking_enabled",
+        "_coroutine_origin_tracking_saved_depth",
+        "_current_handle",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_internal_fds",
+        "_old_agen_hooks",
+        "_selector",
+        "_signal_handlers",
+        "_ssock",
+        "_transports",
+        "_unix_server_sockets",
+        "_wakeup_before",
+        "_wakeup_socket",
+        "slow_callback_duration",
+    )
