@@ -164,7 +164,7 @@ mod loom_tests {
         check(&[&[1, 2]], None);
     }
 
-    /// Bounded to two preemptions: without a bound the search takes hours.
+    /// Bounded to two preemptions, because a second thread multiplies the interleavings.
     #[test]
     fn loom_no_post_of_two_threads_is_missed() {
         check(&[&[1], &[2]], Some(2));

@@ -14,7 +14,7 @@ use crate::python::{Ref, call};
 
 use super::hooks::Hooks;
 use super::watch_fd::Watcher;
-use super::{Entry, Loop};
+use super::{Entry, Kernel, Loop};
 
 /// The longest wait, in seconds: asyncio's `MAXIMUM_SELECT_TIMEOUT`, a day.
 const LONGEST_WAIT: f64 = 24.0 * 3600.0;
@@ -77,23 +77,24 @@ impl Loop {
         self.unpolled.set(0);
         let mut timeout = if busy { Some(Duration::ZERO) } else { self.time_to_wait(this)? };
 
+        let kernel = self.kernel()?;
         // A5: the buffer is ours while we wait and while events are looked at; a nested run has its own.
         let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(128));
         let outcome = if timeout == Some(Duration::ZERO) {
-            self.poller.wait(&mut events, timeout)
+            kernel.poller.wait(&mut events, timeout)
         } else {
-            self.waker.prepare_sleep();
+            kernel.waker.prepare_sleep();
             // Whoever posts from now on wakes us; what was posted before is here.
             if !self.inbox.is_empty() || !self.ready.borrow().is_empty() {
                 timeout = Some(Duration::ZERO);
             }
-            let mut wait = Wait { poller: &self.poller, events: &mut events };
+            let mut wait = Wait { poller: &kernel.poller, events: &mut events };
             let outcome = py.detach(|| wait.run(timeout));
-            self.waker.awake();
+            kernel.waker.awake();
             outcome
         };
         let result = match outcome {
-            Ok(_) => self.take_events(this, &events),
+            Ok(_) => self.take_events(this, &kernel, &events),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => check_signals(py),
             Err(error) => Err(os_error(py, &error)),
         };
@@ -118,11 +119,11 @@ impl Loop {
     }
 
     /// Makes an entry of the ready queue of each descriptor that became ready.
-    fn take_events(&self, this: &Bound<'_, Loop>, events: &Events) -> PyResult<()> {
+    fn take_events(&self, this: &Bound<'_, Loop>, kernel: &Kernel, events: &Events) -> PyResult<()> {
         for event in events.iter() {
             let token = event.token;
-            if self.is_own(token.fd()) {
-                self.own_event(this, token)?;
+            if self.is_own(kernel, token.fd()) {
+                self.own_event(this, kernel, token)?;
                 continue;
             }
             let mut taken = false;
@@ -144,7 +145,7 @@ impl Loop {
                 self.ready.borrow_mut().push(entry);
             }
             if !taken {
-                self.registry.borrow_mut().disarm(&self.poller, token);
+                self.registry.borrow_mut().disarm(&kernel.poller, token);
             }
         }
         Ok(())

@@ -20,8 +20,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use hotloop_reactor::{Events, Inbox, Interest, Poller, ReadyQueue, Registry, Timers, Token, Waker};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -46,6 +48,12 @@ pub(crate) enum Entry {
 /// The size of the buffer that plain reads share, in bytes: what asyncio asks of one `recv`.
 pub(crate) const READ_BUFFER_SIZE: usize = 256 * 1024;
 
+/// The poller and the waker: closed together with the loop.
+pub(crate) struct Kernel {
+    pub(crate) poller: Poller,
+    pub(crate) waker: Waker,
+}
+
 /// The native event loop. Not for direct use: `hotloop.EventLoop` adds `asyncio.BaseEventLoop` behind it.
 #[pyclass(frozen, subclass, module = "hotloop._core")]
 pub(crate) struct Loop {
@@ -57,8 +65,8 @@ pub(crate) struct Loop {
     /// The objects with `fileno()` that were given to `add_reader` and `add_writer`, by descriptor.
     file_objects: RefCell<HashMap<RawFd, Ref>>,
     pub(crate) inbox: Inbox<Ref>,
-    pub(crate) poller: Poller,
-    pub(crate) waker: Waker,
+    /// What the loop has of the kernel; empty when it is closed.
+    kernel: RefCell<Option<Arc<Kernel>>>,
     events: Cell<Option<Events>>,
     read_buffer: Cell<Option<Box<[u8]>>>,
     pub(crate) closed: Cell<bool>,
@@ -102,8 +110,7 @@ impl Loop {
             transports: RefCell::new(HashMap::new()),
             file_objects: RefCell::new(HashMap::new()),
             inbox: Inbox::new(),
-            poller,
-            waker,
+            kernel: RefCell::new(Some(Arc::new(Kernel { poller, waker }))),
             events: Cell::new(Some(Events::with_capacity(128))),
             read_buffer: Cell::new(None),
             closed: Cell::new(false),
@@ -152,6 +159,19 @@ impl Loop {
 }
 
 impl Loop {
+    /// Closes the poller and the eventfd; nothing can be watched any more.
+    pub(crate) fn close_kernel(&self) {
+        drop(self.kernel.take());
+    }
+
+    /// The poller and the waker.
+    ///
+    /// # Errors
+    /// `RuntimeError` if the loop is closed.
+    pub(crate) fn kernel(&self) -> PyResult<Arc<Kernel>> {
+        self.kernel.borrow().clone().ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))
+    }
+
     /// Drops every callback, timer and watcher: the loop is closed, or part of garbage.
     pub(crate) fn drop_everything(&self) {
         // A5: everything is out of the cells before the first object is dropped.

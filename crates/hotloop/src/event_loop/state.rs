@@ -143,6 +143,7 @@ impl Loop {
     fn _close_core(&self) {
         self.closed.set(true);
         self.drop_everything();
+        self.close_kernel();
     }
 }
 

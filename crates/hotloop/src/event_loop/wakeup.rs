@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 use crate::errors::OrRaise;
 
-use super::Loop;
+use super::{Kernel, Loop};
 
 /// The token of one of the loop's own descriptors; they are told from others by their number.
 pub(super) fn token(fd: i32) -> Token {
@@ -29,12 +29,13 @@ impl Loop {
 
     /// Watch the receiving end of the signal wake-up pair; -1 stops it.
     fn _watch_signal_fd(&self, py: Python<'_>, fd: i32) -> PyResult<()> {
+        let kernel = self.kernel()?;
         let before = self.signal_fd.replace(fd);
         if before >= 0 {
-            self.poller.remove(before).or_raise(py)?;
+            kernel.poller.remove(before).or_raise(py)?;
         }
         if fd >= 0 {
-            self.poller.add(fd, token(fd), Interest::READ).or_raise(py)?;
+            kernel.poller.add(fd, token(fd), Interest::READ).or_raise(py)?;
         }
         Ok(())
     }
@@ -43,21 +44,23 @@ impl Loop {
 impl Loop {
     /// Ends a wait that is under way or about to begin.
     pub(crate) fn wake(&self) {
-        // A full eventfd counter is a wake-up already; no other failure is possible on a descriptor of ours.
-        let _ = self.waker.wake();
+        if let Some(kernel) = &*self.kernel.borrow() {
+            // A full eventfd counter is a wake-up already; no other failure is possible on a descriptor of ours.
+            let _ = kernel.waker.wake();
+        }
     }
 
     /// Whether this descriptor is the eventfd or the receiving end of the signal pair.
-    pub(super) fn is_own(&self, fd: i32) -> bool {
-        fd == self.waker.raw_fd() || fd == self.signal_fd.get()
+    pub(super) fn is_own(&self, kernel: &Kernel, fd: i32) -> bool {
+        fd == kernel.waker.raw_fd() || fd == self.signal_fd.get()
     }
 
     /// Answers an event on one of the loop's own descriptors.
-    pub(super) fn own_event(&self, this: &Bound<'_, Loop>, token: Token) -> PyResult<()> {
+    pub(super) fn own_event(&self, this: &Bound<'_, Loop>, kernel: &Kernel, token: Token) -> PyResult<()> {
         if token.fd() == self.signal_fd.get() {
             self.read_signals(this)
         } else {
-            self.waker.drain();
+            kernel.waker.drain();
             Ok(())
         }
     }

@@ -207,8 +207,9 @@ impl Loop {
     ) -> PyResult<()> {
         let py = this.py();
         // A5: should the kernel refuse, the registry drops its reference while it is borrowed; ours is last.
+        let kernel = self.kernel()?;
         let held = watcher.clone_ref(py);
-        let replaced = self.registry.borrow_mut().watch(&self.poller, fd, direction, watcher);
+        let replaced = self.registry.borrow_mut().watch(&kernel.poller, fd, direction, watcher);
         drop(held);
         let replaced = replaced.or_raise(py)?;
         for earlier in [replaced.same, replaced.stale].into_iter().flatten() {
@@ -221,10 +222,8 @@ impl Loop {
 
     /// Stops waiting for a descriptor; returns whether anybody waited.
     pub(crate) fn unwatch(&self, py: Python<'_>, fd: RawFd, direction: Direction) -> PyResult<bool> {
-        if self.closed.get() {
-            return Ok(false);
-        }
-        let watcher = self.registry.borrow_mut().unwatch(&self.poller, fd, direction);
+        let Ok(kernel) = self.kernel() else { return Ok(false) };
+        let watcher = self.registry.borrow_mut().unwatch(&kernel.poller, fd, direction);
         if let Some(Watcher::Handle(handle)) = &watcher {
             handles::cancel_any(py, handle)?;
         }
@@ -233,7 +232,8 @@ impl Loop {
 
     /// A new owner takes a descriptor's number over: watchers of an earlier one are gone.
     pub(crate) fn claim(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
-        let forgotten = self.registry.borrow_mut().forget(&self.poller, fd);
+        let kernel = self.kernel()?;
+        let forgotten = self.registry.borrow_mut().forget(&kernel.poller, fd);
         for earlier in [forgotten.reader, forgotten.writer].into_iter().flatten() {
             if let Watcher::Handle(handle) = earlier {
                 handles::cancel_any(py, &handle)?;
