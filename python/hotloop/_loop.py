@@ -34,6 +34,7 @@ class EventLoop(SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop
     if not TYPE_CHECKING:
         create_unix_connection = borrow("create_unix_connection")
         create_unix_server = borrow("create_unix_server")
+        _accept_connection = borrow("_accept_connection")
         _accept_connection2 = borrow("_accept_connection2")
         _ensure_fd_no_transport = borrow("_ensure_fd_no_transport")
         _make_datagram_transport = borrow("_make_datagram_transport")
@@ -47,12 +48,15 @@ class EventLoop(SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop
 
     def __init__(self) -> None:
         super().__init__()
-        self._signal_handlers = {}
-        self._ssock = self._wakeup_socket = self._wakeup_before = None
         self._old_agen_hooks = None
         self._unix_server_sockets: dict[socket.socket, int] = {}
         self._transports = Transports(self)
         self._selector: SelectorView | None = SelectorView(self)
+        try:
+            self._open_signals()
+        except OSError:
+            self._close_core()  # no half-made loop is left for __del__ to warn about
+            raise
 
     def run_forever(self) -> None:
         """Run until `stop()` is called.

@@ -15,11 +15,13 @@ import sys
 import threading
 import warnings
 from asyncio import events
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._borrowed import borrow
 from ._state import State
 
+_add_signal_handler = borrow("add_signal_handler")
 _remove_signal_handler = borrow("remove_signal_handler")
 
 
@@ -30,14 +32,22 @@ class SignalMixin(State):
 
     if TYPE_CHECKING:
         _signal_handlers: dict[int, events.Handle]
-        _ssock: socket.socket | None
+        _ssock: socket.socket
+        _csock: socket.socket
         _wakeup_before: int | None
-        _wakeup_socket: socket.socket | None
 
     if not TYPE_CHECKING:
-        add_signal_handler = borrow("add_signal_handler")
         _handle_signal = borrow("_handle_signal")
         _check_signal = borrow("_check_signal")
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        """Call `callback(*args)` in the loop when a signal arrives.
+
+        Raises ValueError, TypeError or RuntimeError for a signal that cannot be handled, from
+        another thread than the main one, and for coroutines; see asyncio's documentation.
+        """
+        _add_signal_handler(self, sig, callback, *args)
+        self._handle_signals(True)
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Remove the handler of a signal; return whether there was one.
@@ -45,21 +55,20 @@ class SignalMixin(State):
         Raises ValueError and TypeError for what is no signal number; see asyncio's documentation.
         """
         removed: bool = _remove_signal_handler(self, sig)
+        self._handle_signals(bool(self._signal_handlers))
         if removed and self._wakeup_before is not None and not self._signal_handlers:
             # asyncio has switched the wake-up descriptor off, but the loop still runs.
             signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
         return removed
 
-    @property
-    def _csock(self) -> Any:
-        """The sending end of the pair whose other end the loop watches; made when it is needed."""
-        if self._wakeup_socket is None:
-            self._check_closed()
-            self._ssock, self._wakeup_socket = socket.socketpair()
-            self._ssock.setblocking(False)
-            self._wakeup_socket.setblocking(False)
-            self._watch_signal_fd(self._ssock.fileno())
-        return self._wakeup_socket
+    def _open_signals(self) -> None:
+        """Make the pair: signals write to one end, the loop watches the other."""
+        self._signal_handlers = {}
+        self._wakeup_before = None
+        self._ssock, self._csock = socket.socketpair()
+        self._ssock.setblocking(False)
+        self._csock.setblocking(False)
+        self._watch_signal_fd(self._ssock.fileno())
 
     def _arm_wakeup(self) -> None:
         """Let signals wake the loop, if it is about to run in the main thread."""
@@ -98,8 +107,6 @@ class SignalMixin(State):
         else:
             for sig in list(self._signal_handlers):
                 self.remove_signal_handler(sig)
-        if self._wakeup_socket is not None and self._ssock is not None:
-            self._watch_signal_fd(-1)
-            self._wakeup_socket.close()
-            self._ssock.close()
-            self._wakeup_socket = self._ssock = None
+        self._watch_signal_fd(-1)
+        self._ssock.close()
+        self._csock.close()

@@ -20,6 +20,7 @@ class State(_core.Loop):
         "_clock_resolution",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
+        "_csock",
         "_current_handle",
         "_default_executor",
         "_exception_handler",
@@ -32,6 +33,5 @@ class State(_core.Loop):
         "_transports",
         "_unix_server_sockets",
         "_wakeup_before",
-        "_wakeup_socket",
         "slow_callback_duration",
     )

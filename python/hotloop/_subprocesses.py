@@ -8,12 +8,14 @@ a thread per child takes its place.
 from __future__ import annotations
 
 import os
-from asyncio import unix_events
+from asyncio import events, unix_events
 from asyncio.log import logger
 from typing import Any
 
+from ._borrowed import borrow
 from ._state import State
 
+_with_watcher = borrow("_make_subprocess_transport")
 _SubprocessTransport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
 
 
@@ -35,6 +37,10 @@ class SubprocessMixin(State):
         **kwargs: Any,
     ) -> Any:
         """Start a child and connect its pipes."""
+        if _has_watcher_of_the_user():
+            return await _with_watcher(
+                self, protocol, args, shell, stdin, stdout, stderr, bufsize, extra, **kwargs
+            )
         waiter = self.create_future()
         transport = _SubprocessTransport(
             self,
@@ -70,7 +76,7 @@ class SubprocessMixin(State):
                 "ThreadedChildWatcher",
                 getattr(unix_events, "_ThreadedChildWatcher", None),
             )
-            watcher().add_child_handler(pid, self._child_ended_elsewhere, transport)
+            watcher().add_child_handler(pid, self._child_watcher_callback, transport)
         else:
             self._add_reader(pidfd, self._child_ended, pidfd, pid, transport)
 
@@ -91,5 +97,12 @@ class SubprocessMixin(State):
             returncode = unix_events.waitstatus_to_exitcode(status)  # type: ignore[attr-defined]
         transport._process_exited(returncode)
 
-    def _child_ended_elsewhere(self, pid: int, returncode: int, transport: Any) -> None:
+    def _child_watcher_callback(self, pid: int, returncode: int, transport: Any) -> None:
+        """A child watcher says, from whatever thread, that a child has ended."""
         self.call_soon_threadsafe(transport._process_exited, returncode)
+
+
+def _has_watcher_of_the_user() -> bool:
+    """Whether a child watcher is in force, which takes part in every wait for children (3.11-3.13)."""
+    policy = getattr(events, "_event_loop_policy", None)
+    return getattr(policy, "_watcher", None) is not None

@@ -15,7 +15,7 @@ use crate::transports::stream;
 pub(crate) struct Imports {
     /// Native handles, over `asyncio.events.Handle` and `TimerHandle`.
     pub(crate) handle_types: HandleTypes,
-    /// The native stream transport, over `asyncio.transports.Transport`.
+    /// The native stream transport, over `asyncio.transports._FlowControlMixin`.
     pub(crate) stream_type: Py<PyType>,
     /// `asyncio.BaseEventLoop`: its methods answer every call that is not of the common form.
     pub(crate) base_loop: BaseLoop,
@@ -34,6 +34,8 @@ pub(crate) struct Imports {
     pub(crate) format_handle: Ref,
     /// `asyncio.log.logger`.
     pub(crate) logger: Ref,
+    /// `asyncio.base_events.__dict__`, where the logger of slow callbacks is looked up.
+    pub(crate) base_events_namespace: Py<PyDict>,
     /// `asyncio.protocols.BufferedProtocol`.
     pub(crate) buffered_protocol: Ref,
     /// `asyncio.trsock.TransportSocket`.
@@ -101,6 +103,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         extract_stack: name(&format_helpers, "extract_stack")?.into(),
         format_handle: name(&base_events, "_format_handle")?.into(),
         logger: name(&py.import("asyncio.log")?, "logger")?.into(),
+        base_events_namespace: base_events.dict().unbind(),
         buffered_protocol: name(&py.import("asyncio.protocols")?, "BufferedProtocol")?.into(),
         transport_socket: name(&py.import("asyncio.trsock")?, "TransportSocket")?.into(),
         socket: name(&py.import("socket")?, "socket")?.into(),

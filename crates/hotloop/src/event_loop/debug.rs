@@ -40,7 +40,9 @@ impl Loop {
             let imports = imports(py)?;
             let text = imports.format_handle.bind(py).call1((named.bind(py),))?;
             let message = "Executing %s took %.3f seconds";
-            imports.logger.bind(py).call_method1(intern!(py, "warning"), (message, text, took))?;
+            let namespace = imports.base_events_namespace.bind(py).as_any();
+            let logger = namespace.get_item(intern!(py, "logger"))?;
+            logger.call_method1(intern!(py, "warning"), (message, text, took))?;
         }
         Ok(())
     }

@@ -19,10 +19,6 @@ use super::{Entry, Kernel, Loop};
 /// The longest wait, in seconds: asyncio's `MAXIMUM_SELECT_TIMEOUT`, a day.
 const LONGEST_WAIT: f64 = 24.0 * 3600.0;
 
-/// While no descriptor is watched there is nothing to ask the kernel for but signals that `add_signal_handler`
-/// handles: a busy loop looks for them in every so many iterations.
-const UNPOLLED_ITERATIONS: u32 = 32;
-
 #[pymethods]
 impl Loop {
     /// Run iterations until `stop()` was called; the middle of `run_forever()`.
@@ -67,14 +63,9 @@ impl Loop {
     fn poll(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
         let py = this.py();
         let busy = !self.ready.borrow().is_empty() || self.stopping.get();
-        if busy && self.registry.borrow().is_empty() {
-            let unpolled = self.unpolled.get() + 1;
-            if unpolled < UNPOLLED_ITERATIONS {
-                self.unpolled.set(unpolled);
-                return Ok(());
-            }
+        if busy && self.registry.borrow().is_empty() && !self.handles_signals.get() {
+            return Ok(()); // nothing the kernel could tell us
         }
-        self.unpolled.set(0);
         let mut timeout = if busy { Some(Duration::ZERO) } else { self.time_to_wait(this)? };
 
         let kernel = self.kernel()?;

@@ -76,8 +76,8 @@ pub(crate) struct Loop {
     pub(crate) task_factory: RefSlot,
     pub(crate) hooks: Cell<Hooks>,
     class_hooks: Hooks,
-    /// Iterations since the kernel was last asked, while there was nothing to ask it for.
-    unpolled: Cell<u32>,
+    /// Whether the program handles signals through the loop.
+    handles_signals: Cell<bool>,
     /// The receiving end of the signal wake-up pair, -1 while there is none.
     signal_fd: Cell<i32>,
 }
@@ -120,7 +120,7 @@ impl Loop {
             task_factory: RefSlot::default(),
             hooks: Cell::new(class_hooks),
             class_hooks,
-            unpolled: Cell::new(0),
+            handles_signals: Cell::new(false),
             signal_fd: Cell::new(-1),
         })
     }

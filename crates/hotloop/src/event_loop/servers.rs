@@ -18,6 +18,7 @@ use crate::python::{Ref, call};
 use crate::transports::stream::{Origin, new_stream};
 
 use super::hooks::Hooks;
+use super::watch_fd::fileno;
 use super::{Loop, Watcher};
 
 /// A listening socket that serves: what `_start_serving` was given.
@@ -85,7 +86,7 @@ impl Loop {
         let py = slf.py();
         slf.get().check_closed()?;
         let or_none = |object: Option<&Bound<'_, PyAny>>| object.map_or_else(|| none(py), Ref::from);
-        let fd = sock.call_method0(intern!(py, "fileno"))?.extract()?;
+        let fd = fileno(sock)?;
         let listener = Bound::new(
             py,
             Listener {

@@ -115,6 +115,7 @@ impl Loop {
 
     /// Accept a connection: `(socket, address)`, or a future of it.
     fn _try_accept<'py>(slf: &Bound<'py, Self>, sock: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        fileno(sock)?; // asyncio asks for the number first, and so do its errors
         let kind = if is_plain(sock)? {
             Kind::Accept
         } else {

@@ -22,6 +22,11 @@ pub(super) fn token(fd: i32) -> Token {
 
 #[pymethods]
 impl Loop {
+    /// Whether `add_signal_handler` has handlers: then every iteration looks for signals.
+    fn _handle_signals(&self, handled: bool) {
+        self.handles_signals.set(handled);
+    }
+
     /// Wake the loop up, from any thread.
     fn _write_to_self(&self) {
         self.wake();
@@ -35,6 +40,8 @@ impl Loop {
             kernel.poller.remove(before).or_raise(py)?;
         }
         if fd >= 0 {
+            // A user's descriptor of this number, closed without `remove_reader`, may still be on our books.
+            self.claim(py, fd)?;
             kernel.poller.add(fd, token(fd), Interest::READ).or_raise(py)?;
         }
         Ok(())

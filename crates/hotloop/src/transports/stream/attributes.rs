@@ -178,9 +178,8 @@ fn get_extra_info<'py>(py: Python<'py>, slf: Slf<'_, 'py>, arguments: FastArgume
     if let Some(value) = extra.get_item(name)? {
         return Ok(value.into());
     }
-    if name.eq("socket")?
-        && let Some(socket) = Stream::of(&slf).python_socket(py)?
-    {
+    if name.eq("socket")? {
+        let socket = Stream::of(&slf).socket_for_info(py)?;
         let wrapped = imports(py)?.transport_socket.bind(py).call1((socket,))?;
         extra.set_item(name, &wrapped)?;
         return Ok(wrapped.into());
@@ -235,9 +234,8 @@ fn reset_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> 
 
 fn get_extra<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let extra = Stream::of(&slf).extra(&slf)?;
-    if !extra.contains("socket")?
-        && let Some(socket) = Stream::of(&slf).python_socket(py)?
-    {
+    if !extra.contains("socket")? {
+        let socket = Stream::of(&slf).socket_for_info(py)?;
         extra.set_item("socket", imports(py)?.transport_socket.bind(py).call1((socket,))?)?;
     }
     Ok(extra.into())

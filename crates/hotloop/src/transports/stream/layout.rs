@@ -11,12 +11,15 @@ use crate::python::heap_type::{check_offset, check_size, offset_member};
 
 use super::Stream;
 
-/// An `asyncio.Transport` with our state behind its one slot.
+/// An `asyncio.transports._FlowControlMixin` (which is an `asyncio.Transport`) with our state behind its slots.
 #[repr(C)]
 pub(super) struct StreamObject {
     head: PyObject,
     /// The slot `_extra` of `asyncio.BaseTransport`: a dict, made when it is asked for.
     pub(super) extra: *mut PyObject,
+    /// The slots `_high_water`, `_loop`, `_low_water` and `_protocol_paused` of `_FlowControlMixin`: not used, our
+    /// attributes of these names stand before them.
+    flow_control: [*mut PyObject; 4],
     dict: *mut PyObject,
     weak_references: *mut PyObject,
     pub(super) stream: ManuallyDrop<Stream>,

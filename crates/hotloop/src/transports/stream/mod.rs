@@ -66,9 +66,9 @@ pub(crate) struct Stream {
     peer: Option<Address>,
 }
 
-/// Makes the type over the running Python's `asyncio.Transport`.
+/// Makes the type over the running Python's `asyncio.transports._FlowControlMixin`: `loop.sendfile` asks for it.
 pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
-    let base = py.import("asyncio.transports")?.getattr("Transport")?.cast_into::<PyType>()?;
+    let base = py.import("asyncio.transports")?.getattr("_FlowControlMixin")?.cast_into::<PyType>()?;
     layout::check(&base)?;
     let made = HeapType {
         name: c"hotloop._core.SocketTransport",

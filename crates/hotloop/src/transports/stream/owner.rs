@@ -2,6 +2,7 @@
 
 use std::os::fd::{IntoRawFd, OwnedFd};
 
+use hotloop_reactor::Address;
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -40,6 +41,21 @@ impl Owner {
 }
 
 impl Stream {
+    /// What `get_extra_info("socket")` wraps: the Python socket, or a closed one after the transport was closed.
+    pub(super) fn socket_for_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(socket) = self.python_socket(py)? {
+            return Ok(socket);
+        }
+        let family = match self.local {
+            Some(Address::V4(_)) => "AF_INET",
+            Some(Address::V6(_)) => "AF_INET6",
+            Some(Address::Unix(_) | Address::Other) | None => "AF_UNIX",
+        };
+        let socket = imports(py)?.socket.bind(py).call1((py.import("socket")?.getattr(family)?,))?;
+        socket.call_method0(intern!(py, "close"))?;
+        Ok(socket)
+    }
+
     /// The Python socket, made now if the transport has a bare descriptor; `None` if the transport is closed.
     pub(super) fn python_socket<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         if let Some(socket) = self.owner.borrow().socket() {

@@ -2,7 +2,7 @@
 
 use hotloop_reactor as reactor;
 use hotloop_reactor::Direction;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -54,7 +54,7 @@ impl Stream {
         let message = "Fatal error: protocol.get_buffer() call failed.";
         let Some(buffer) = self.check(transport, buffer, message)? else { return Ok(()) };
         let message = "Fatal read error on socket transport";
-        let Some(mut target) = self.check(transport, Buffer::write(&buffer), message)? else {
+        let Some(mut target) = self.check(transport, writable(&buffer), message)? else {
             return Ok(());
         };
         // The call into the protocol may have closed the transport.
@@ -130,6 +130,17 @@ impl Stream {
         self.reading_paused.set(false);
         self.start_reading(transport)?;
         self.log_debug(transport, "%r resumes reading")
+    }
+}
+
+/// The memory that the protocol gave, or the error of `socket.recv_into` in its words.
+fn writable(buffer: &Bound<'_, PyAny>) -> PyResult<Buffer> {
+    match Buffer::write(buffer) {
+        Ok(memory) => Ok(memory),
+        Err(_) => Err(PyTypeError::new_err(format!(
+            "recv_into() argument 1 must be read-write bytes-like object, not {}",
+            buffer.get_type().name()?
+        ))),
     }
 }
 
