@@ -10,9 +10,10 @@ Importing this package changes nothing in asyncio.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
-from ._core import __version__
+from ._core import __version__, _after_fork_in_child
 from ._loop import EventLoop
 from ._run import install, new_event_loop, run
 
@@ -27,6 +28,8 @@ __all__ = [
     "new_event_loop",
     "run",
 ]
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,9 @@ mod _core {
     #[pymodule_export]
     use crate::event_loop::Loop;
 
+    #[pymodule_export]
+    use crate::event_loop::_after_fork_in_child;
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();

@@ -68,7 +68,7 @@ impl Loop {
         }
         let mut timeout = if busy { Some(Duration::ZERO) } else { self.time_to_wait(this)? };
 
-        let kernel = self.kernel()?;
+        let kernel = self.kernel(py)?;
         // A5: the buffer is ours while we wait and while events are looked at; a nested run has its own.
         let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(128));
         let outcome = if timeout == Some(Duration::ZERO) {

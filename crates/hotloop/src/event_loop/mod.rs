@@ -21,6 +21,7 @@ use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hotloop_reactor::{Events, Inbox, Interest, Poller, ReadyQueue, Registry, Timers, Token, Waker};
 use pyo3::exceptions::PyRuntimeError;
@@ -52,6 +53,27 @@ pub(crate) const READ_BUFFER_SIZE: usize = 256 * 1024;
 pub(crate) struct Kernel {
     pub(crate) poller: Poller,
     pub(crate) waker: Waker,
+    /// What [`FORKS`] was when it was made.
+    forks: u32,
+}
+
+/// How many times this process is a forked child of the one that imported the module.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Called in a child after `os.fork()`: the epoll set that it has inherited is the parent's, too, and whatever the
+/// child did to it would be done to the parent (epoll(7), "questions and answers").
+#[pyfunction]
+pub(crate) fn _after_fork_in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Kernel {
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        let poller = Poller::new().or_raise(py)?;
+        let waker = Waker::new().or_raise(py)?;
+        poller.add(waker.raw_fd(), wakeup::token(waker.raw_fd()), Interest::READ).or_raise(py)?;
+        Ok(Self { poller, waker, forks: FORKS.load(Ordering::Relaxed) })
+    }
 }
 
 /// The native event loop. Not for direct use: `hotloop.EventLoop` adds `asyncio.BaseEventLoop` behind it.
@@ -99,9 +121,7 @@ impl Loop {
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let py = class.py();
-        let poller = Poller::new().or_raise(py)?;
-        let waker = Waker::new().or_raise(py)?;
-        poller.add(waker.raw_fd(), wakeup::token(waker.raw_fd()), Interest::READ).or_raise(py)?;
+        let kernel = Kernel::new(py)?;
         let class_hooks = Hooks::of_class(class)?;
         Ok(Self {
             ready: RefCell::new(ReadyQueue::new()),
@@ -110,7 +130,7 @@ impl Loop {
             transports: RefCell::new(HashMap::new()),
             file_objects: RefCell::new(HashMap::new()),
             inbox: Inbox::new(),
-            kernel: RefCell::new(Some(Arc::new(Kernel { poller, waker }))),
+            kernel: RefCell::new(Some(Arc::new(kernel))),
             events: Cell::new(Some(Events::with_capacity(128))),
             read_buffer: Cell::new(None),
             closed: Cell::new(false),
@@ -164,12 +184,22 @@ impl Loop {
         drop(self.kernel.take());
     }
 
-    /// The poller and the waker.
+    /// The poller and the waker; in a forked child new ones, in which nothing is watched.
     ///
     /// # Errors
     /// `RuntimeError` if the loop is closed.
-    pub(crate) fn kernel(&self) -> PyResult<Arc<Kernel>> {
-        self.kernel.borrow().clone().ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))
+    pub(crate) fn kernel(&self, py: Python<'_>) -> PyResult<Arc<Kernel>> {
+        let kernel = self.kernel.borrow().clone();
+        match kernel {
+            Some(kernel) if kernel.forks == FORKS.load(Ordering::Relaxed) => Ok(kernel),
+            Some(inherited) => {
+                let kernel = Arc::new(Kernel::new(py)?);
+                self.kernel.replace(Some(kernel.clone()));
+                drop(inherited);
+                Ok(kernel)
+            }
+            None => Err(PyRuntimeError::new_err("Event loop is closed")),
+        }
     }
 
     /// Drops every callback, timer and watcher: the loop is closed, or part of garbage.

@@ -34,10 +34,11 @@ impl Loop {
 
     /// Watch the receiving end of the signal wake-up pair; -1 stops it.
     fn _watch_signal_fd(&self, py: Python<'_>, fd: i32) -> PyResult<()> {
-        let kernel = self.kernel()?;
+        let kernel = self.kernel(py)?;
         let before = self.signal_fd.replace(fd);
         if before >= 0 {
-            kernel.poller.remove(before).or_raise(py)?;
+            // In a forked child the poller does not know it: that is no error.
+            let _ = kernel.poller.remove(before);
         }
         if fd >= 0 {
             // A user's descriptor of this number, closed without `remove_reader`, may still be on our books.

@@ -207,7 +207,7 @@ impl Loop {
     ) -> PyResult<()> {
         let py = this.py();
         // A5: should the kernel refuse, the registry drops its reference while it is borrowed; ours is last.
-        let kernel = self.kernel()?;
+        let kernel = self.kernel(py)?;
         let held = watcher.clone_ref(py);
         let replaced = self.registry.borrow_mut().watch(&kernel.poller, fd, direction, watcher);
         drop(held);
@@ -222,7 +222,7 @@ impl Loop {
 
     /// Stops waiting for a descriptor; returns whether anybody waited.
     pub(crate) fn unwatch(&self, py: Python<'_>, fd: RawFd, direction: Direction) -> PyResult<bool> {
-        let Ok(kernel) = self.kernel() else { return Ok(false) };
+        let Ok(kernel) = self.kernel(py) else { return Ok(false) };
         let watcher = self.registry.borrow_mut().unwatch(&kernel.poller, fd, direction);
         if let Some(Watcher::Handle(handle)) = &watcher {
             handles::cancel_any(py, handle)?;
@@ -232,7 +232,7 @@ impl Loop {
 
     /// A new owner takes a descriptor's number over: watchers of an earlier one are gone.
     pub(crate) fn claim(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
-        let kernel = self.kernel()?;
+        let kernel = self.kernel(py)?;
         let forgotten = self.registry.borrow_mut().forget(&kernel.poller, fd);
         for earlier in [forgotten.reader, forgotten.writer].into_iter().flatten() {
             if let Watcher::Handle(handle) = earlier {
