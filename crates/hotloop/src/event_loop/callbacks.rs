@@ -7,12 +7,12 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{Borrowed, intern};
 
 use crate::handles;
 use crate::imports::{BaseLoop, imports};
+use crate::python::guard::boolean;
 use crate::python::heap_type::{method_fast, method_noargs};
 use crate::python::{FastArguments, Ref};
 
@@ -52,6 +52,7 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
             c"create_task(coro, **kwargs)\n--\n\nSchedule a coroutine object; return a task.",
             create_task
         ),
+        method_noargs!(c"get_debug", c"get_debug()\n--\n\nReturn the debug mode, a bool.", get_debug),
         method_noargs!(
             c"create_future",
             c"create_future()\n--\n\nReturn a future attached to the loop.",
@@ -109,20 +110,19 @@ fn call_soon_threadsafe<'py>(
     }
 }
 
+/// Asked by every future that is made.
+fn get_debug<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    Ok(boolean(py, receiver(&slf).get().debug.get()))
+}
+
 fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
     let imports = imports(py)?;
     let Some(future) = imports.futures_namespace.bind(py).get_item(intern!(py, "Future"))? else {
         return FastArguments::none(py).forward(&imports.base_loop.create_future, slf.as_ptr());
     };
-    let args = [std::ptr::null_mut(), slf.as_ptr()];
-    let names = &keywords(py)?.loop_only;
-    // SAFETY: A2: the class, the loop and the names are held; the place before the arguments is ours to lend
-    // (`PY_VECTORCALL_ARGUMENTS_OFFSET`). A3 by `from_new`.
-    unsafe {
-        let args = args.as_ptr().add(1);
-        let count = ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        Ref::from_new(py, ffi::PyObject_Vectorcall(future.as_ptr(), args, count, names.as_ptr()))
-    }
+    let named = receiver(&slf).get().loop_keyword(&slf)?;
+    // SAFETY: A2: class, arguments and keywords are held; A3 by `from_new`.
+    unsafe { Ref::from_new(py, ffi::PyObject_Call(future.as_ptr(), PyTuple::empty(py).as_ptr(), named.as_ptr())) }
 }
 
 fn create_task<'py>(
@@ -135,27 +135,21 @@ fn create_task<'py>(
     let special = this.closed.get() || this.debug.get() || this.task_factory.is_some();
     // `asyncio.create_task` passes `name=None` from 3.12 on.
     let name = arguments.only_keyword(intern!(py, "name").as_any());
-    let (Some(coroutine), Some(name), 1, false) =
-        (arguments.get(0), name, arguments.positional_count(), special)
-    else {
+    let (Some(name), 1, false) = (name, arguments.positional_count(), special) else {
         return arguments.forward(&imports.base_loop.create_task, slf.as_ptr());
     };
     let Some(task) = imports.tasks_namespace.bind(py).get_item(intern!(py, "Task"))? else {
         return arguments.forward(&imports.base_loop.create_task, slf.as_ptr());
     };
-    let name = name.filter(|name| !name.is_none());
-    let names = keywords(py)?;
-    let (names, name) = match &name {
-        Some(name) => (&names.loop_and_name, name.as_ptr()),
-        None => (&names.loop_only, std::ptr::null_mut()),
-    };
-    let args = [std::ptr::null_mut(), coroutine.as_ptr(), slf.as_ptr(), name];
-    // SAFETY: as in `create_future`; a null name is beyond the keywords that `names` counts.
-    unsafe {
-        let args = args.as_ptr().add(1);
-        let count = 1 + ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        Ref::from_new(py, ffi::PyObject_Vectorcall(task.as_ptr(), args, count, names.as_ptr()))
+    let coroutine = arguments.rest(0)?;
+    let mut named = this.loop_keyword(&slf)?;
+    if let Some(name) = name.filter(|name| !name.is_none()) {
+        let with_name = named.bind(py).cast::<PyDict>()?.copy()?;
+        with_name.set_item(intern!(py, "name"), name)?;
+        named = with_name.into();
     }
+    // SAFETY: as in `create_future`.
+    unsafe { Ref::from_new(py, ffi::PyObject_Call(task.as_ptr(), coroutine.as_ptr(), named.as_ptr())) }
 }
 
 /// A callback with its arguments, ready to be made a handle.
@@ -233,6 +227,18 @@ impl Loop {
         self.ready.borrow_mut().push(entry);
     }
 
+    /// `{"loop": loop}`, made once: the classes of futures and tasks take keywords as a dict and do not keep it.
+    fn loop_keyword(&self, slf: &Bound<'_, PyAny>) -> PyResult<Ref> {
+        let py = slf.py();
+        if let Some(named) = self.loop_keyword.get(py) {
+            return Ok(named);
+        }
+        let named = PyDict::new(py);
+        named.set_item(intern!(py, "loop"), slf)?;
+        drop(self.loop_keyword.replace(Some((&named).into())));
+        Ok(named.into())
+    }
+
     /// Moves what other threads posted to the ready queue.
     pub(super) fn take_posted(&self) {
         let mut ready = self.ready.borrow_mut();
@@ -240,21 +246,4 @@ impl Loop {
             ready.push(Entry::Handle(handle));
         }
     }
-}
-
-/// The names of keyword arguments, as vectorcall takes them.
-struct Keywords {
-    loop_only: Ref,
-    loop_and_name: Ref,
-}
-
-fn keywords(py: Python<'_>) -> PyResult<&'static Keywords> {
-    static KEYWORDS: PyOnceLock<Keywords> = PyOnceLock::new();
-    KEYWORDS.get_or_try_init(py, || {
-        let (for_loop, for_name) = (intern!(py, "loop"), intern!(py, "name"));
-        Ok(Keywords {
-            loop_only: PyTuple::new(py, [for_loop])?.into(),
-            loop_and_name: PyTuple::new(py, [for_loop, for_name])?.into(),
-        })
-    })
 }

@@ -23,17 +23,9 @@ const LONGEST_WAIT: f64 = 24.0 * 3600.0;
 impl Loop {
     /// Run iterations until `stop()` was called; the middle of `run_forever()`.
     fn _run_until_stopped(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let this = slf.get();
-        loop {
-            if this.hooks.get().any(Hooks::RUN_ONCE) {
-                slf.call_method0(intern!(slf.py(), "_run_once"))?;
-            } else {
-                this.iterate(slf)?;
-            }
-            if this.stopping.get() {
-                return Ok(());
-            }
-        }
+        let result = slf.get().run_until_stopped(slf);
+        slf.get().track_waiting_handles();
+        result
     }
 
     /// Run one iteration.
@@ -43,6 +35,29 @@ impl Loop {
 }
 
 impl Loop {
+    fn run_until_stopped(&self, this: &Bound<'_, Self>) -> PyResult<()> {
+        loop {
+            if self.hooks.get().any(Hooks::RUN_ONCE) {
+                this.call_method0(intern!(this.py(), "_run_once"))?;
+            } else {
+                self.iterate(this)?;
+            }
+            if self.stopping.get() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The loop no longer runs, so it may become garbage together with what waits (P3 of the handles' pool).
+    fn track_waiting_handles(&self) {
+        self.take_posted();
+        for entry in self.ready.borrow().iter() {
+            if let Entry::Handle(handle) = entry {
+                handles::track(handle);
+            }
+        }
+    }
+
     fn iterate(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
         let py = this.py();
         if !self.inbox.is_empty() {

@@ -96,6 +96,8 @@ pub(crate) struct Loop {
     pub(crate) debug: Cell<bool>,
     pub(crate) thread_id: RefSlot,
     pub(crate) task_factory: RefSlot,
+    /// The keyword arguments of every future and task; see `callbacks.rs`.
+    loop_keyword: RefSlot,
     pub(crate) hooks: Cell<Hooks>,
     class_hooks: Hooks,
     /// Whether the program handles signals through the loop.
@@ -138,6 +140,7 @@ impl Loop {
             debug: Cell::new(false),
             thread_id: RefSlot::default(),
             task_factory: RefSlot::default(),
+            loop_keyword: RefSlot::default(),
             hooks: Cell::new(class_hooks),
             class_hooks,
             handles_signals: Cell::new(false),
@@ -148,6 +151,7 @@ impl Loop {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.thread_id.traverse(&visit)?;
         self.task_factory.traverse(&visit)?;
+        self.loop_keyword.traverse(&visit)?;
         if let Ok(ready) = self.ready.try_borrow() {
             for entry in ready.iter() {
                 if let Entry::Handle(object) | Entry::Foreign(object) = entry {
@@ -210,7 +214,7 @@ impl Loop {
         let watchers = self.registry.borrow_mut().drain();
         let objects = std::mem::take(&mut *self.file_objects.borrow_mut());
         let posted: Vec<Ref> = self.inbox.drain().collect();
-        let rest = (self.task_factory.take(), self.thread_id.take());
+        let rest = (self.task_factory.take(), self.thread_id.take(), self.loop_keyword.take());
         drop((ready, timers, watchers, objects, posted, rest));
     }
 

@@ -24,11 +24,6 @@ impl Loop {
         self.stopping.set(true);
     }
 
-    /// Return the debug mode, a bool.
-    fn get_debug(&self) -> bool {
-        self.debug.get()
-    }
-
     #[getter(_closed)]
     fn closed_attribute(&self) -> bool {
         self.closed.get()

@@ -277,6 +277,7 @@ fn add(
     let this = slf.get();
     this.check_closed()?;
     let handle = handles::new_handle(py, slf, callback.into(), args.into(), None)?;
+    handles::track(&handle); // it stays
     this.add_source_traceback(py, &handle)?;
     let fd = fileno(object)?;
     this.watch(slf, fd, direction, Watcher::Handle(handle.clone_ref(py)))?;

@@ -13,6 +13,8 @@ use pyo3::types::PyType;
 
 use crate::python::heap_type::{check_offset, check_size};
 
+use super::pool;
+
 /// An `asyncio.Handle`.
 #[repr(C)]
 pub(crate) struct HandleObject {
@@ -95,7 +97,12 @@ unsafe extern "C" fn dealloc_handle(object: *mut PyObject) {
         ffi::PyObject_GC_UnTrack(object.cast());
         ffi::PyObject_ClearWeakRefs(object);
         clear_fields(&raw mut *fields);
-        free(object);
+        let kind = ffi::Py_TYPE(object);
+        if pool::keep(fields) {
+            ffi::Py_DECREF(kind.cast());
+        } else {
+            free(object);
+        }
     }
 }
 

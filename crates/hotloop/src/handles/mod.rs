@@ -5,6 +5,7 @@
 //! holds for them unchanged, and only what is hot is native: making, running, cancelling, freeing.
 
 mod layout;
+mod pool;
 mod run;
 
 use pyo3::ffi;
@@ -19,6 +20,7 @@ use crate::python::heap_type::{HeapType, method_noargs};
 use crate::python::{Ref, call};
 
 use layout::{HandleObject, TimerHandleObject};
+pub(crate) use pool::track;
 pub(crate) use run::{report, run};
 
 /// The two types, made at import.
@@ -66,8 +68,14 @@ pub(crate) fn new_handle(
     context: Option<Ref>,
 ) -> PyResult<Ref> {
     let kind = imports(py)?.handle_types.handle.as_ptr().cast();
+    let context = context_or_copy(py, context)?;
     // SAFETY: A4: `kind` is the type made for `HandleObject`.
-    unsafe { allocate(py, kind, event_loop, callback, args, context) }
+    let handle = unsafe { pool::allocate(py, kind)? };
+    fill(py, &handle, event_loop, callback, args, context);
+    if !event_loop.get().thread_id.is_some() {
+        track(&handle); // P3
+    }
+    Ok(handle)
 }
 
 /// A handle for a timer that is due at `when` (a number of seconds on the loop's clock).
@@ -80,9 +88,12 @@ pub(crate) fn new_timer(
     context: Option<Ref>,
 ) -> PyResult<Ref> {
     let kind = imports(py)?.handle_types.timer.as_ptr().cast();
-    // SAFETY: A4: `kind` is the type made for `TimerHandleObject`; its own two fields are null so far.
+    let context = context_or_copy(py, context)?;
+    // SAFETY: A3 by `from_new`; A4: `kind` is the type made for `TimerHandleObject`, whose memory is zeroed. The
+    // collector may visit the object from now on: null fields are passed over.
     unsafe {
-        let timer = allocate(py, kind, event_loop, callback, args, context)?;
+        let timer = Ref::from_new(py, ffi::PyType_GenericAlloc(kind, 0))?;
+        fill(py, &timer, event_loop, callback, args, context);
         let fields: *mut TimerHandleObject = timer.as_ptr().cast();
         (*fields).when = when.into_ptr();
         (*fields).scheduled = new_true();
@@ -171,22 +182,21 @@ fn cancel_timer<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult
     cancel(py, slf)
 }
 
-unsafe fn allocate(
+fn context_or_copy(py: Python<'_>, context: Option<Ref>) -> PyResult<Ref> {
+    context.map_or_else(|| call::copy_context(py), Ok)
+}
+
+/// Sets the fields that both kinds have.
+fn fill(
     py: Python<'_>,
-    kind: *mut ffi::PyTypeObject,
+    handle: &Ref,
     event_loop: &Bound<'_, Loop>,
     callback: Ref,
     args: Ref,
-    context: Option<Ref>,
-) -> PyResult<Ref> {
-    let context = match context {
-        Some(context) => context,
-        None => call::copy_context(py)?,
-    };
-    // SAFETY: A3 by `from_new`; A4 by the caller: the memory is zeroed and as large as the struct. The object
-    // may be visited from the moment it is allocated: null fields are passed over.
+    context: Ref,
+) {
+    // SAFETY: A4: a new native handle, whose fields are null.
     unsafe {
-        let handle = Ref::from_new(py, ffi::PyType_GenericAlloc(kind, 0))?;
         let fields: *mut HandleObject = handle.as_ptr().cast();
         (*fields).callback = callback.into_ptr();
         (*fields).args = args.into_ptr();
@@ -195,7 +205,6 @@ unsafe fn allocate(
         (*fields).cancelled = new_false();
         (*fields).repr = none(py).into_ptr();
         (*fields).source_traceback = none(py).into_ptr();
-        Ok(handle)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::imports::imports;
 use crate::python::{Ref, call};
 
 use super::layout::HandleObject;
+use super::pool;
 
 /// Runs a native handle, unless it was cancelled.
 ///
@@ -32,7 +33,9 @@ pub(crate) fn run(py: Python<'_>, handle: &Ref) -> PyResult<()> {
             Ref::from_borrowed((*fields).context),
         )
     };
-    match call::call_in_context(py, &context, &callback, &args) {
+    let result = call::call_in_context(py, &context, &callback, &args);
+    pool::track_if_shared(handle);
+    match result {
         Ok(_) => Ok(()),
         Err(error) if call::ends_the_loop(py, &error) => Err(error),
         Err(error) => report(py, handle, error),

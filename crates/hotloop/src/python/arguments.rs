@@ -1,5 +1,7 @@
 //! The arguments of a `METH_FASTCALL | METH_KEYWORDS` method, looked at without making a tuple or a dict.
 
+use std::sync::atomic::{AtomicPtr, Ordering};
+
 use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
@@ -143,6 +145,20 @@ impl<'a, 'py> FastArguments<'a, 'py> {
 /// Names in Python code and ours are both interned, so the same text is the same object; those that C code makes
 /// (`_asyncio` does) are not.
 fn same_text(given: &Bound<'_, PyAny>, name: &Bound<'_, PyAny>) -> bool {
+    /// The one such name that was seen first; kept alive, so that no other string can have its address.
+    static KNOWN: [AtomicPtr<ffi::PyObject>; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
+    if given.as_ptr() == name.as_ptr() {
+        return true;
+    }
+    let [known_name, known_given] = &KNOWN;
+    if known_given.load(Ordering::Relaxed) == given.as_ptr() && known_name.load(Ordering::Relaxed) == name.as_ptr() {
+        return true;
+    }
     // SAFETY: A2: both are strings that the caller holds; comparing two strings cannot fail or run code.
-    given.as_ptr() == name.as_ptr() || unsafe { ffi::PyUnicode_Compare(given.as_ptr(), name.as_ptr()) == 0 }
+    let same = unsafe { ffi::PyUnicode_Compare(given.as_ptr(), name.as_ptr()) == 0 };
+    if same && known_given.load(Ordering::Relaxed).is_null() {
+        known_name.store(name.clone().into_ptr(), Ordering::Relaxed);
+        known_given.store(given.clone().into_ptr(), Ordering::Relaxed);
+    }
+    same
 }
