@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from ._borrowed import borrow
 from ._signals import SignalMixin
 from ._sockets import SocketMixin
+from ._state import State
 from ._subprocesses import SubprocessMixin
 from ._transports import SelectorView, Transports
 
 
-class EventLoop(SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop):
+class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop):
     """An asyncio event loop in Rust.
 
     It has every method of the running Python's `asyncio.AbstractEventLoop`, with the signatures,

@@ -19,13 +19,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._borrowed import borrow
-from ._state import State
+from ._state import LoopBase
 
 _add_signal_handler = borrow("add_signal_handler")
 _remove_signal_handler = borrow("remove_signal_handler")
 
 
-class SignalMixin(State):
+class SignalMixin(LoopBase):
     """Signal handling for the loop; the borrowed functions use `_csock` and `_signal_handlers`."""
 
     __slots__ = ()

@@ -10,13 +10,13 @@ import socket
 from asyncio import base_events, futures
 from typing import Any
 
-from ._state import State
+from ._state import LoopBase
 
 _check_ssl_socket: Any = base_events._check_ssl_socket  # type: ignore[attr-defined]
 _INET = {socket.AF_INET, socket.AF_INET6} if socket.has_ipv6 else {socket.AF_INET}
 
 
-class SocketMixin(State):
+class SocketMixin(LoopBase):
     """Working with socket objects directly (asyncio documentation, section of that name)."""
 
     __slots__ = ()

@@ -8,6 +8,8 @@ of their own.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import _core
 
 
@@ -35,3 +37,12 @@ class State(_core.Loop):
         "_wakeup_before",
         "slow_callback_duration",
     )
+
+
+if TYPE_CHECKING:
+    LoopBase = State
+else:
+    #: The base of the loop's mix-ins: for type checkers the loop itself. At run time it is nothing,
+    #: so that `_core.Loop` stands before them in the method order, as near to the front as can be:
+    #: each call of a native method looks for it there.
+    LoopBase = object

@@ -13,13 +13,13 @@ from asyncio.log import logger
 from typing import Any
 
 from ._borrowed import borrow
-from ._state import State
+from ._state import LoopBase
 
 _with_watcher = borrow("_make_subprocess_transport")
 _SubprocessTransport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
 
 
-class SubprocessMixin(State):
+class SubprocessMixin(LoopBase):
     """`subprocess_exec` and `subprocess_shell` come from `BaseEventLoop` and end here."""
 
     __slots__ = ()

@@ -101,8 +101,8 @@ fn call_soon_threadsafe<'py>(
     let this = receiver(&slf);
     match Call::parse(py, this, arguments, 0)? {
         Some(call) if !this.get().hooks.get().any(Hooks::WRITE_TO_SELF) => {
-            let handle = handles::new_handle(py, this, call.callback, call.args, call.context)?;
-            this.get().inbox.push(handle.clone_ref(py));
+            let handle = handles::new_posted(py, this, call.callback, call.args, call.context)?;
+            this.get().push_ready(Entry::Handle(handle.clone_ref(py)));
             this.get().wake();
             Ok(handle)
         }
@@ -218,12 +218,13 @@ impl Loop {
 }
 
 impl Loop {
-    /// Puts an entry at the end of the ready queue, after whatever was posted before it.
+    /// Puts an entry at the end of the ready queue.
+    ///
+    /// Other threads do this, too: they hold the interpreter, and the queue is never borrowed across its release.
+    /// So the order of posts is the order of calls, whatever thread they come from, as it is with asyncio's deque.
+    /// A lock-free inbox beside the queue would cost an allocation more for each post, and lose that order.
     #[inline]
     pub(crate) fn push_ready(&self, entry: Entry) {
-        if !self.inbox.is_empty() {
-            self.take_posted();
-        }
         self.ready.borrow_mut().push(entry);
     }
 
@@ -237,13 +238,5 @@ impl Loop {
         named.set_item(intern!(py, "loop"), slf)?;
         drop(self.loop_keyword.replace(Some((&named).into())));
         Ok(named.into())
-    }
-
-    /// Moves what other threads posted to the ready queue.
-    pub(super) fn take_posted(&self) {
-        let mut ready = self.ready.borrow_mut();
-        for handle in self.inbox.drain() {
-            ready.push(Entry::Handle(handle));
-        }
     }
 }

@@ -19,6 +19,9 @@ use super::{Entry, Kernel, Loop};
 /// The longest wait, in seconds: asyncio's `MAXIMUM_SELECT_TIMEOUT`, a day.
 const LONGEST_WAIT: f64 = 24.0 * 3600.0;
 
+/// Python-level signal handlers get their turn at least once in so many iterations.
+const UNCHECKED_ITERATIONS: u32 = 16;
+
 #[pymethods]
 impl Loop {
     /// Run iterations until `stop()` was called; the middle of `run_forever()`.
@@ -50,7 +53,6 @@ impl Loop {
 
     /// The loop no longer runs, so it may become garbage together with what waits (P3 of the handles' pool).
     fn track_waiting_handles(&self) {
-        self.take_posted();
         for entry in self.ready.borrow().iter() {
             if let Entry::Handle(handle) = entry {
                 handles::track(handle);
@@ -60,18 +62,23 @@ impl Loop {
 
     fn iterate(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
         let py = this.py();
-        if !self.inbox.is_empty() {
-            self.take_posted();
+        let timers = !self.timers.borrow().is_empty();
+        if timers {
+            self.drop_cancelled_timers();
         }
-        self.drop_cancelled_timers();
         self.poll(this)?;
-        self.take_due_timers(this)?;
+        if timers || !self.timers.borrow().is_empty() {
+            self.take_due_timers(this)?;
+        }
         let count = self.ready.borrow().len();
         for _ in 0..count {
             let Some(entry) = self.ready.borrow_mut().pop() else { break };
             self.run_entry(this, entry)?;
         }
-        check_signals(py)
+        // Python code looks for signals itself, and the wait for events does: this is for loops that do neither.
+        let unchecked = self.unchecked.get() + 1;
+        self.unchecked.set(unchecked % UNCHECKED_ITERATIONS);
+        if unchecked == UNCHECKED_ITERATIONS { check_signals(py) } else { Ok(()) }
     }
 
     /// Asks the kernel which descriptors are ready, and waits for one if there is nothing else to do.
@@ -81,7 +88,13 @@ impl Loop {
         if busy && self.registry.borrow().is_empty() && !self.handles_signals.get() {
             return Ok(()); // nothing the kernel could tell us
         }
-        let mut timeout = if busy { Some(Duration::ZERO) } else { self.time_to_wait(this)? };
+        let timeout = if busy {
+            Some(Duration::ZERO)
+        } else {
+            // A signal that came before now must not wait for the next event; later ones end the wait.
+            check_signals(py)?;
+            if self.ready.borrow().is_empty() { self.time_to_wait(this)? } else { Some(Duration::ZERO) }
+        };
 
         let kernel = self.kernel(py)?;
         // A5: the buffer is ours while we wait and while events are looked at; a nested run has its own.
@@ -89,13 +102,13 @@ impl Loop {
         let outcome = if timeout == Some(Duration::ZERO) {
             kernel.poller.wait(&mut events, timeout)
         } else {
+            // Whoever posts from now on wakes us. What was posted before is in the queue, which was empty a moment
+            // ago, and nobody else has had the interpreter since.
             kernel.waker.prepare_sleep();
-            // Whoever posts from now on wakes us; what was posted before is here.
-            if !self.inbox.is_empty() || !self.ready.borrow().is_empty() {
-                timeout = Some(Duration::ZERO);
-            }
+            self.sleeping.set(true);
             let mut wait = Wait { poller: &kernel.poller, events: &mut events };
             let outcome = py.detach(|| wait.run(timeout));
+            self.sleeping.set(false);
             kernel.waker.awake();
             outcome
         };
@@ -106,9 +119,6 @@ impl Loop {
         };
         events.clear();
         self.events.set(Some(events));
-        if !self.inbox.is_empty() {
-            self.take_posted();
-        }
         result
     }
 
@@ -217,7 +227,7 @@ fn run_in_python(py: Python<'_>, handle: &Ref) -> PyResult<()> {
 }
 
 /// Runs the Python-level signal handlers that are due; one that raises ends the iteration.
-fn check_signals(py: Python<'_>) -> PyResult<()> {
+pub(super) fn check_signals(py: Python<'_>) -> PyResult<()> {
     // SAFETY: A1 by the token, A3: the result is looked at.
     if unsafe { ffi::PyErr_CheckSignals() } < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
 }

@@ -23,7 +23,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use hotloop_reactor::{Events, Inbox, Interest, Poller, ReadyQueue, Registry, Timers, Token, Waker};
+use hotloop_reactor::{Events, Interest, Poller, ReadyQueue, Registry, Timers, Token, Waker};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -86,12 +86,13 @@ pub(crate) struct Loop {
     transports: RefCell<HashMap<RawFd, NonNull<ffi::PyObject>>>,
     /// The objects with `fileno()` that were given to `add_reader` and `add_writer`, by descriptor.
     file_objects: RefCell<HashMap<RawFd, Ref>>,
-    pub(crate) inbox: Inbox<Ref>,
     /// What the loop has of the kernel; empty when it is closed.
     kernel: RefCell<Option<Arc<Kernel>>>,
     events: Cell<Option<Events>>,
     read_buffer: Cell<Option<Box<[u8]>>>,
     pub(crate) closed: Cell<bool>,
+    /// Whether the loop's thread waits for events, or is about to.
+    sleeping: Cell<bool>,
     pub(crate) stopping: Cell<bool>,
     pub(crate) debug: Cell<bool>,
     pub(crate) thread_id: RefSlot,
@@ -100,6 +101,8 @@ pub(crate) struct Loop {
     loop_keyword: RefSlot,
     pub(crate) hooks: Cell<Hooks>,
     class_hooks: Hooks,
+    /// Iterations since Python-level signal handlers were last given a chance to run.
+    unchecked: Cell<u32>,
     /// Whether the program handles signals through the loop.
     handles_signals: Cell<bool>,
     /// The receiving end of the signal wake-up pair, -1 while there is none.
@@ -107,7 +110,7 @@ pub(crate) struct Loop {
 }
 
 // SAFETY: A1: the cells are touched only by the thread that holds the interpreter; what runs detached (the
-// wait for events) owns what it uses and touches none of them. Inbox and waker are thread-safe themselves.
+// wait for events) owns what it uses and touches none of them. The waker is thread-safe itself.
 unsafe impl Sync for Loop {}
 // SAFETY: as above; nothing in it belongs to one thread.
 unsafe impl Send for Loop {}
@@ -131,11 +134,11 @@ impl Loop {
             registry: RefCell::new(Registry::new()),
             transports: RefCell::new(HashMap::new()),
             file_objects: RefCell::new(HashMap::new()),
-            inbox: Inbox::new(),
             kernel: RefCell::new(Some(Arc::new(kernel))),
             events: Cell::new(Some(Events::with_capacity(128))),
             read_buffer: Cell::new(None),
             closed: Cell::new(false),
+            sleeping: Cell::new(false),
             stopping: Cell::new(false),
             debug: Cell::new(false),
             thread_id: RefSlot::default(),
@@ -143,6 +146,7 @@ impl Loop {
             loop_keyword: RefSlot::default(),
             hooks: Cell::new(class_hooks),
             class_hooks,
+            unchecked: Cell::new(0),
             handles_signals: Cell::new(false),
             signal_fd: Cell::new(-1),
         })
@@ -213,9 +217,8 @@ impl Loop {
         let timers = self.timers.borrow_mut().drain();
         let watchers = self.registry.borrow_mut().drain();
         let objects = std::mem::take(&mut *self.file_objects.borrow_mut());
-        let posted: Vec<Ref> = self.inbox.drain().collect();
         let rest = (self.task_factory.take(), self.thread_id.take(), self.loop_keyword.take());
-        drop((ready, timers, watchers, objects, posted, rest));
+        drop((ready, timers, watchers, objects, rest));
     }
 
     /// Lends the buffer that plain reads share. A read inside a read (a protocol that runs the loop again)

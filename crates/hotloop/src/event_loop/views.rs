@@ -22,7 +22,6 @@ impl ReadyView {
 
     fn handles<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let this = self.0.bind(py);
-        this.get().take_posted();
         let entries: Vec<Entry> = {
             let ready = this.get().ready.borrow();
             ready.iter().map(|entry| entry.clone_ref(py)).collect()
@@ -39,7 +38,6 @@ impl ReadyView {
 impl ReadyView {
     fn __len__(&self, py: Python<'_>) -> usize {
         let this = self.0.bind(py).get();
-        this.take_posted();
         this.ready.borrow().len()
     }
 
@@ -82,7 +80,6 @@ impl ReadyView {
     /// Take the first handle; IndexError if there is none.
     fn popleft<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let this = self.0.bind(py);
-        this.get().take_posted();
         let entry = this.get().ready.borrow_mut().pop();
         let entry = entry.ok_or_else(|| PyIndexError::new_err("pop from an empty deque"))?;
         Ok(entry.into_handle(this)?.into_bound(py))
@@ -91,7 +88,6 @@ impl ReadyView {
     /// Drop everything.
     fn clear(&self, py: Python<'_>) {
         let this = self.0.bind(py).get();
-        this.take_posted();
         let before = this.ready.borrow_mut().clear();
         drop(before);
     }

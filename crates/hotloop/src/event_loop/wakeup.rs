@@ -52,6 +52,10 @@ impl Loop {
 impl Loop {
     /// Ends a wait that is under way or about to begin.
     pub(crate) fn wake(&self) {
+        // The interpreter's lock orders this look after the loop's announcement that it goes to sleep.
+        if !self.sleeping.get() {
+            return;
+        }
         if let Some(kernel) = &*self.kernel.borrow() {
             // A full eventfd counter is a wake-up already; no other failure is possible on a descriptor of ours.
             let _ = kernel.waker.wake();
@@ -83,6 +87,8 @@ impl Loop {
             for &number in numbers[..count].iter().filter(|&&number| number != 0) {
                 this.call_method1(intern!(this.py(), "_handle_signal"), (number,))?;
             }
+            // Handlers that `signal.signal` set run here, before anything else of this iteration.
+            super::iteration::check_signals(this.py())?;
             if count < numbers.len() {
                 return Ok(());
             }

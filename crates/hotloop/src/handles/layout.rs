@@ -95,7 +95,8 @@ unsafe extern "C" fn dealloc_handle(object: *mut PyObject) {
     unsafe {
         let fields: *mut HandleObject = object.cast();
         ffi::PyObject_GC_UnTrack(object.cast());
-        ffi::PyObject_ClearWeakRefs(object);
+        clear_weak_references(object);
+        pool::track_object((*fields).context); // P5
         clear_fields(&raw mut *fields);
         let kind = ffi::Py_TYPE(object);
         if pool::keep(fields) {
@@ -111,7 +112,7 @@ unsafe extern "C" fn dealloc_timer(object: *mut PyObject) {
     unsafe {
         let fields: *mut TimerHandleObject = object.cast();
         ffi::PyObject_GC_UnTrack(object.cast());
-        ffi::PyObject_ClearWeakRefs(object);
+        clear_weak_references(object);
         clear_fields(&raw mut (*fields).base);
         ffi::Py_CLEAR(&raw mut (*fields).scheduled);
         ffi::Py_CLEAR(&raw mut (*fields).when);
@@ -174,17 +175,30 @@ unsafe fn clear_references(fields: *mut HandleObject) {
     unsafe {
         ffi::Py_CLEAR(&raw mut (*fields).callback);
         ffi::Py_CLEAR(&raw mut (*fields).args);
+        pool::track_object((*fields).context); // P5
         ffi::Py_CLEAR(&raw mut (*fields).context);
         ffi::Py_CLEAR(&raw mut (*fields).event_loop);
         ffi::Py_CLEAR(&raw mut (*fields).source_traceback);
     }
 }
 
+/// Drops every reference of a handle that nobody can see any more.
 unsafe fn clear_fields(fields: *mut HandleObject) {
     // SAFETY: A4 by the callers.
     unsafe {
         for field in (*fields).fields() {
-            ffi::Py_CLEAR(field);
+            ffi::Py_XDECREF(std::mem::replace(field, std::ptr::null_mut()));
+        }
+    }
+}
+
+/// `PyObject_ClearWeakRefs`, if there are any: the list's place is in the type, inside the object or before it.
+unsafe fn clear_weak_references(object: *mut PyObject) {
+    // SAFETY: A4 by the callers: both types have inherited the place from `asyncio.Handle`.
+    unsafe {
+        let offset = (*ffi::Py_TYPE(object)).tp_weaklistoffset;
+        if !(*object.byte_offset(offset).cast::<*mut PyObject>()).is_null() {
+            ffi::PyObject_ClearWeakRefs(object);
         }
     }
 }

@@ -78,6 +78,23 @@ pub(crate) fn new_handle(
     Ok(handle)
 }
 
+/// A handle that another thread posts. Thousands can wait before the loop's thread gets its turn, so the copy of
+/// the context is kept from the collector, too (rule P5 of the pool).
+pub(crate) fn new_posted(
+    py: Python<'_>,
+    event_loop: &Bound<'_, Loop>,
+    callback: Ref,
+    args: Ref,
+    context: Option<Ref>,
+) -> PyResult<Ref> {
+    if context.is_some() || !event_loop.get().thread_id.is_some() {
+        return new_handle(py, event_loop, callback, args, context);
+    }
+    let context = call::copy_context(py)?;
+    pool::untrack_context(&context);
+    new_handle(py, event_loop, callback, args, Some(context))
+}
+
 /// A handle for a timer that is due at `when` (a number of seconds on the loop's clock).
 pub(crate) fn new_timer(
     py: Python<'_>,
