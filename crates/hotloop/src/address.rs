@@ -12,9 +12,9 @@ use crate::python::guard::none;
 pub(crate) fn to_python(py: Python<'_>, address: &Address) -> PyResult<Ref> {
     Ok(match address {
         Address::V4(v4) => (address.ip_text(), v4.port()).into_pyobject(py)?.into(),
-        Address::V6(v6) => {
-            (address.ip_text(), v6.port(), v6.flowinfo(), v6.scope_id()).into_pyobject(py)?.into()
-        }
+        Address::V6(v6) => (address.ip_text(), v6.port(), v6.flowinfo(), v6.scope_id())
+            .into_pyobject(py)?
+            .into(),
         Address::Unix(UnixName::Unnamed) => "".into_pyobject(py)?.into(),
         Address::Unix(UnixName::Path(path)) => decode_path(py, path)?,
         Address::Unix(UnixName::Abstract(name)) => {

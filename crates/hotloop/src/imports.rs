@@ -107,14 +107,18 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         buffered_protocol: name(&py.import("asyncio.protocols")?, "BufferedProtocol")?.into(),
         transport_socket: name(&py.import("asyncio.trsock")?, "TransportSocket")?.into(),
         socket: name(&py.import("socket")?, "socket")?.into(),
-        write_method: name(&py.import("asyncio.selector_events")?, "_SelectorSocketTransport")?
-            .getattr("write")?
-            .into(),
+        write_method: name(
+            &py.import("asyncio.selector_events")?,
+            "_SelectorSocketTransport",
+        )?
+        .getattr("write")?
+        .into(),
         set_limits: name(&py.import("asyncio.transports")?, "_FlowControlMixin")?
             .getattr("_set_write_buffer_limits")?
             .into(),
         server_takes_transport: positional_and_named(&server.getattr("_attach")?)?.0 > 1,
-        log_threshold_for_lost_writes: name(&constants, "LOG_THRESHOLD_FOR_CONNLOST_WRITES")?.extract()?,
+        log_threshold_for_lost_writes: name(&constants, "LOG_THRESHOLD_FOR_CONNLOST_WRITES")?
+            .extract()?,
         accept_retry_delay: name(&constants, "ACCEPT_RETRY_DELAY")?.extract()?,
         get_frame: name(&py.import("sys")?, "_getframe")?.into(),
     })
@@ -123,12 +127,17 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
 /// The numbers of positional and of keyword-only parameters of a Python function.
 fn positional_and_named(function: &Bound<'_, PyAny>) -> PyResult<(usize, usize)> {
     let code = function.getattr("__code__")?;
-    Ok((code.getattr("co_argcount")?.extract()?, code.getattr("co_kwonlyargcount")?.extract()?))
+    Ok((
+        code.getattr("co_argcount")?.extract()?,
+        code.getattr("co_kwonlyargcount")?.extract()?,
+    ))
 }
 
 fn name<'py>(module: &Bound<'py, PyModule>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     module.getattr(name).map_err(|_| {
-        let module = module.name().map_or_else(|_| "asyncio".to_owned(), |name| name.to_string());
+        let module = module
+            .name()
+            .map_or_else(|_| "asyncio".to_owned(), |name| name.to_string());
         PyImportError::new_err(format!(
             "hotloop needs {module}.{name}, which this Python does not have; \
              install a version of hotloop that supports it"

@@ -62,7 +62,10 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     for definition in Vec::leak(methods) {
         // SAFETY: A1, A2: the class is alive, the definition is leaked; A3 by `from_new`.
         let descriptor = unsafe {
-            Ref::from_new(class.py(), ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
+            Ref::from_new(
+                class.py(),
+                ffi::PyDescr_NewMethod(class.as_type_ptr(), definition),
+            )?
         };
         // SAFETY: the names of the definitions are C string literals.
         let name = unsafe { std::ffi::CStr::from_ptr(definition.ml_name) };
@@ -117,12 +120,21 @@ fn get_debug<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Re
 
 fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
     let imports = imports(py)?;
-    let Some(future) = imports.futures_namespace.bind(py).get_item(intern!(py, "Future"))? else {
+    let Some(future) = imports
+        .futures_namespace
+        .bind(py)
+        .get_item(intern!(py, "Future"))?
+    else {
         return FastArguments::none(py).forward(&imports.base_loop.create_future, slf.as_ptr());
     };
     let named = receiver(&slf).get().loop_keyword(&slf)?;
     // SAFETY: A2: class, arguments and keywords are held; A3 by `from_new`.
-    unsafe { Ref::from_new(py, ffi::PyObject_Call(future.as_ptr(), PyTuple::empty(py).as_ptr(), named.as_ptr())) }
+    unsafe {
+        Ref::from_new(
+            py,
+            ffi::PyObject_Call(future.as_ptr(), PyTuple::empty(py).as_ptr(), named.as_ptr()),
+        )
+    }
 }
 
 fn create_task<'py>(
@@ -138,7 +150,11 @@ fn create_task<'py>(
     let (Some(name), 1, false) = (name, arguments.positional_count(), special) else {
         return arguments.forward(&imports.base_loop.create_task, slf.as_ptr());
     };
-    let Some(task) = imports.tasks_namespace.bind(py).get_item(intern!(py, "Task"))? else {
+    let Some(task) = imports
+        .tasks_namespace
+        .bind(py)
+        .get_item(intern!(py, "Task"))?
+    else {
         return arguments.forward(&imports.base_loop.create_task, slf.as_ptr());
     };
     let coroutine = arguments.rest(0)?;
@@ -149,7 +165,12 @@ fn create_task<'py>(
         named = with_name.into();
     }
     // SAFETY: as in `create_future`.
-    unsafe { Ref::from_new(py, ffi::PyObject_Call(task.as_ptr(), coroutine.as_ptr(), named.as_ptr())) }
+    unsafe {
+        Ref::from_new(
+            py,
+            ffi::PyObject_Call(task.as_ptr(), coroutine.as_ptr(), named.as_ptr()),
+        )
+    }
 }
 
 /// A callback with its arguments, ready to be made a handle.
@@ -180,12 +201,20 @@ impl Call {
         arguments: FastArguments<'_, '_>,
         position: usize,
     ) -> PyResult<Option<Self>> {
-        let Some(callback) = arguments.get(position) else { return Ok(None) };
+        let Some(callback) = arguments.get(position) else {
+            return Ok(None);
+        };
         let Some(context) = arguments.only_keyword(intern!(py, "context").as_any()) else {
             return Ok(None);
         };
-        let context = context.filter(|context| !context.is_none()).map(|context| (&*context).into());
-        Ok(Some(Self { callback: (&*callback).into(), args: arguments.rest(position + 1)?, context }))
+        let context = context
+            .filter(|context| !context.is_none())
+            .map(|context| (&*context).into());
+        Ok(Some(Self {
+            callback: (&*callback).into(),
+            args: arguments.rest(position + 1)?,
+            context,
+        }))
     }
 }
 

@@ -18,7 +18,9 @@ impl Loop {
         // A native method has no frame of its own: frame 0 is the caller's.
         let frame = imports.get_frame.bind(py).call1((0,))?;
         let traceback = imports.extract_stack.bind(py).call1((frame,))?;
-        handle.bind(py).setattr(intern!(py, "_source_traceback"), traceback)
+        handle
+            .bind(py)
+            .setattr(intern!(py, "_source_traceback"), traceback)
     }
 
     /// Runs one entry under the clock; `named` is what the warning names.
@@ -33,7 +35,9 @@ impl Loop {
         let began = self.now(this)?;
         let result = run();
         let took = self.now(this)? - began;
-        let limit: f64 = this.getattr(intern!(py, "slow_callback_duration"))?.extract()?;
+        let limit: f64 = this
+            .getattr(intern!(py, "slow_callback_duration"))?
+            .extract()?;
         this.setattr(intern!(py, "_current_handle"), py.None())?;
         result?;
         if took >= limit {

@@ -50,16 +50,24 @@ impl Hooks {
     }
 
     fn named(name: &str) -> Self {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map_or(Self(0), |(_, hook)| *hook)
+        Self::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or(Self(0), |(_, hook)| *hook)
     }
 }
 
 #[pymethods]
 impl Loop {
-    fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn __setattr__(
+        slf: &Bound<'_, Self>,
+        name: &Bound<'_, PyString>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         set(slf, name, value.as_ptr())?;
         let this = slf.get();
-        this.hooks.set(Hooks(this.hooks.get().0 | Hooks::named(name.to_str()?).0));
+        this.hooks
+            .set(Hooks(this.hooks.get().0 | Hooks::named(name.to_str()?).0));
         Ok(())
     }
 
@@ -67,13 +75,23 @@ impl Loop {
         set(slf, name, std::ptr::null_mut())?;
         let this = slf.get();
         let hook = Hooks::named(name.to_str()?);
-        this.hooks.set(Hooks(this.hooks.get().0 & !hook.0 | this.class_hooks.0 & hook.0));
+        this.hooks.set(Hooks(
+            this.hooks.get().0 & !hook.0 | this.class_hooks.0 & hook.0,
+        ));
         Ok(())
     }
 }
 
-fn set(object: &Bound<'_, Loop>, name: &Bound<'_, PyString>, value: *mut ffi::PyObject) -> PyResult<()> {
+fn set(
+    object: &Bound<'_, Loop>,
+    name: &Bound<'_, PyString>,
+    value: *mut ffi::PyObject,
+) -> PyResult<()> {
     // SAFETY: A2: object, name and value are held by the caller; A3: the result is looked at.
     let failed = unsafe { ffi::PyObject_GenericSetAttr(object.as_ptr(), name.as_ptr(), value) } < 0;
-    if failed { Err(PyErr::fetch(object.py())) } else { Ok(()) }
+    if failed {
+        Err(PyErr::fetch(object.py()))
+    } else {
+        Ok(())
+    }
 }

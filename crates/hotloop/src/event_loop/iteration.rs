@@ -72,13 +72,19 @@ impl Loop {
         }
         let count = self.ready.borrow().len();
         for _ in 0..count {
-            let Some(entry) = self.ready.borrow_mut().pop() else { break };
+            let Some(entry) = self.ready.borrow_mut().pop() else {
+                break;
+            };
             self.run_entry(this, entry)?;
         }
         // Python code looks for signals itself, and the wait for events does: this is for loops that do neither.
         let unchecked = self.unchecked.get() + 1;
         self.unchecked.set(unchecked % UNCHECKED_ITERATIONS);
-        if unchecked == UNCHECKED_ITERATIONS { check_signals(py) } else { Ok(()) }
+        if unchecked == UNCHECKED_ITERATIONS {
+            check_signals(py)
+        } else {
+            Ok(())
+        }
     }
 
     /// Asks the kernel which descriptors are ready, and waits for one if there is nothing else to do.
@@ -93,12 +99,19 @@ impl Loop {
         } else {
             // A signal that came before now must not wait for the next event; later ones end the wait.
             check_signals(py)?;
-            if self.ready.borrow().is_empty() { self.time_to_wait(this)? } else { Some(Duration::ZERO) }
+            if self.ready.borrow().is_empty() {
+                self.time_to_wait(this)?
+            } else {
+                Some(Duration::ZERO)
+            }
         };
 
         let kernel = self.kernel(py)?;
         // A5: the buffer is ours while we wait and while events are looked at; a nested run has its own.
-        let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(128));
+        let mut events = self
+            .events
+            .take()
+            .unwrap_or_else(|| Events::with_capacity(128));
         let outcome = if timeout == Some(Duration::ZERO) {
             kernel.poller.wait(&mut events, timeout)
         } else {
@@ -106,7 +119,10 @@ impl Loop {
             // ago, and nobody else has had the interpreter since.
             kernel.waker.prepare_sleep();
             self.sleeping.set(true);
-            let mut wait = Wait { poller: &kernel.poller, events: &mut events };
+            let mut wait = Wait {
+                poller: &kernel.poller,
+                events: &mut events,
+            };
             let outcome = py.detach(|| wait.run(timeout));
             self.sleeping.set(false);
             kernel.waker.awake();
@@ -124,7 +140,9 @@ impl Loop {
 
     /// How long until the next timer; `None` is for ever.
     fn time_to_wait(&self, this: &Bound<'_, Loop>) -> PyResult<Option<Duration>> {
-        let Some(deadline) = self.timers.borrow().next_deadline() else { return Ok(None) };
+        let Some(deadline) = self.timers.borrow().next_deadline() else {
+            return Ok(None);
+        };
         let wait = deadline - self.now(this)?;
         if wait.is_nan() || wait <= 0.0 {
             return Ok(Some(Duration::ZERO));
@@ -135,7 +153,12 @@ impl Loop {
     }
 
     /// Makes an entry of the ready queue of each descriptor that became ready.
-    fn take_events(&self, this: &Bound<'_, Loop>, kernel: &Kernel, events: &Events) -> PyResult<()> {
+    fn take_events(
+        &self,
+        this: &Bound<'_, Loop>,
+        kernel: &Kernel,
+        events: &Events,
+    ) -> PyResult<()> {
         for event in events.iter() {
             let token = event.token;
             if self.is_own(kernel, token.fd()) {
@@ -143,14 +166,17 @@ impl Loop {
                 continue;
             }
             let mut taken = false;
-            for (happened, direction) in
-                [(event.readable, Direction::Read), (event.writable, Direction::Write)]
-            {
+            for (happened, direction) in [
+                (event.readable, Direction::Read),
+                (event.writable, Direction::Write),
+            ] {
                 if !happened {
                     continue;
                 }
                 let registry = self.registry.borrow();
-                let Some(watcher) = registry.resolve(token, direction) else { continue };
+                let Some(watcher) = registry.resolve(token, direction) else {
+                    continue;
+                };
                 taken = true;
                 let entry = match watcher {
                     // As asyncio does: the handle itself, so that cancelling it now still counts.
@@ -179,7 +205,11 @@ impl Loop {
                 self.run_timed(this, &handle, || run_in_python(py, &handle))
             }
             Entry::Foreign(handle) => {
-                if handle.bind(py).getattr(intern!(py, "_cancelled"))?.is_truthy()? {
+                if handle
+                    .bind(py)
+                    .getattr(intern!(py, "_cancelled"))?
+                    .is_truthy()?
+                {
                     return Ok(());
                 }
                 if self.debug.get() {
@@ -192,9 +222,13 @@ impl Loop {
                 // The watcher may have changed hands since the event: whoever has the token now, or nobody.
                 let watcher = {
                     let registry = self.registry.borrow();
-                    registry.resolve(token, direction).map(|watcher| watcher.clone_ref(py))
+                    registry
+                        .resolve(token, direction)
+                        .map(|watcher| watcher.clone_ref(py))
                 };
-                let Some(watcher) = watcher else { return Ok(()) };
+                let Some(watcher) = watcher else {
+                    return Ok(());
+                };
                 if self.debug.get() {
                     let named = watcher.handle_for_reports(this, direction)?;
                     self.run_timed(this, &named, || watcher.run(this, token.fd(), direction))
@@ -229,5 +263,9 @@ fn run_in_python(py: Python<'_>, handle: &Ref) -> PyResult<()> {
 /// Runs the Python-level signal handlers that are due; one that raises ends the iteration.
 pub(super) fn check_signals(py: Python<'_>) -> PyResult<()> {
     // SAFETY: A1 by the token, A3: the result is looked at.
-    if unsafe { ffi::PyErr_CheckSignals() } < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
+    if unsafe { ffi::PyErr_CheckSignals() } < 0 {
+        Err(PyErr::fetch(py))
+    } else {
+        Ok(())
+    }
 }

@@ -71,8 +71,18 @@ impl Kernel {
     fn new(py: Python<'_>) -> PyResult<Self> {
         let poller = Poller::new().or_raise(py)?;
         let waker = Waker::new().or_raise(py)?;
-        poller.add(waker.raw_fd(), wakeup::token(waker.raw_fd()), Interest::READ).or_raise(py)?;
-        Ok(Self { poller, waker, forks: FORKS.load(Ordering::Relaxed) })
+        poller
+            .add(
+                waker.raw_fd(),
+                wakeup::token(waker.raw_fd()),
+                Interest::READ,
+            )
+            .or_raise(py)?;
+        Ok(Self {
+            poller,
+            waker,
+            forks: FORKS.load(Ordering::Relaxed),
+        })
     }
 }
 
@@ -217,14 +227,20 @@ impl Loop {
         let timers = self.timers.borrow_mut().drain();
         let watchers = self.registry.borrow_mut().drain();
         let objects = std::mem::take(&mut *self.file_objects.borrow_mut());
-        let rest = (self.task_factory.take(), self.thread_id.take(), self.loop_keyword.take());
+        let rest = (
+            self.task_factory.take(),
+            self.thread_id.take(),
+            self.loop_keyword.take(),
+        );
         drop((ready, timers, watchers, objects, rest));
     }
 
     /// Lends the buffer that plain reads share. A read inside a read (a protocol that runs the loop again)
     /// gets one of its own.
     pub(crate) fn take_read_buffer(&self) -> Box<[u8]> {
-        self.read_buffer.take().unwrap_or_else(|| vec![0; READ_BUFFER_SIZE].into_boxed_slice())
+        self.read_buffer
+            .take()
+            .unwrap_or_else(|| vec![0; READ_BUFFER_SIZE].into_boxed_slice())
     }
 
     /// Takes the buffer back.

@@ -44,9 +44,13 @@ impl Listener {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        for object in
-            [&self.protocol_factory, &self.socket, &self.ssl_context, &self.server, &self.context]
-        {
+        for object in [
+            &self.protocol_factory,
+            &self.socket,
+            &self.ssl_context,
+            &self.server,
+            &self.context,
+        ] {
             object.traverse(&visit)?;
         }
         Ok(())
@@ -66,7 +70,14 @@ impl Loop {
         server: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (sock,))?;
-        new_stream(slf, Origin::Socket(sock.clone()), protocol, waiter, extra, server)
+        new_stream(
+            slf,
+            Origin::Socket(sock.clone()),
+            protocol,
+            waiter,
+            extra,
+            server,
+        )
     }
 
     /// Accept connections of a listening socket; `asyncio.Server` calls this.
@@ -85,7 +96,8 @@ impl Loop {
     ) -> PyResult<()> {
         let py = slf.py();
         slf.get().check_closed()?;
-        let or_none = |object: Option<&Bound<'_, PyAny>>| object.map_or_else(|| none(py), Ref::from);
+        let or_none =
+            |object: Option<&Bound<'_, PyAny>>| object.map_or_else(|| none(py), Ref::from);
         let fd = fileno(sock)?;
         let listener = Bound::new(
             py,
@@ -95,11 +107,15 @@ impl Loop {
                 ssl_context: or_none(sslcontext),
                 server: or_none(server),
                 backlog: u32::try_from(backlog.max(0)).unwrap_or(u32::MAX),
-                ssl_timeouts: [or_none(ssl_handshake_timeout), or_none(ssl_shutdown_timeout)],
+                ssl_timeouts: [
+                    or_none(ssl_handshake_timeout),
+                    or_none(ssl_shutdown_timeout),
+                ],
                 context: call::copy_context(py)?,
             },
         )?;
-        slf.get().watch(slf, fd, Direction::Read, Watcher::Listener(listener.into()))
+        slf.get()
+            .watch(slf, fd, Direction::Read, Watcher::Listener(listener.into()))
     }
 }
 
@@ -121,7 +137,9 @@ impl Listener {
                 match accepted {
                     Ok((descriptor, peer)) => listener.connected(this, descriptor, peer)?,
                     Err(error) if is_no_connection(&error) => return Ok(()),
-                    Err(error) if is_out_of_resources(&error) => return listener.pause(this, fd, &error),
+                    Err(error) if is_out_of_resources(&error) => {
+                        return listener.pause(this, fd, &error);
+                    }
                     Err(error) => return Err(os_error(py, &error)),
                 }
             }
@@ -129,7 +147,12 @@ impl Listener {
         })
     }
 
-    fn connected(&self, this: &Bound<'_, Loop>, descriptor: OwnedFd, peer: Option<Address>) -> PyResult<()> {
+    fn connected(
+        &self,
+        this: &Bound<'_, Loop>,
+        descriptor: OwnedFd,
+        peer: Option<Address>,
+    ) -> PyResult<()> {
         let py = this.py();
         let native = self.ssl_context.bind(py).is_none()
             && !this.get().hooks.get().any(Hooks::MAKE_SOCKET_TRANSPORT)
@@ -139,13 +162,16 @@ impl Listener {
         }
         let server = self.server.bind(py);
         let server = (!server.is_none()).then_some(&*server);
-        let made = self
-            .protocol_factory
-            .bind(py)
-            .call0()
-            .and_then(|protocol| {
-                new_stream(this, Origin::Accepted(descriptor, peer), &protocol, None, None, server)
-            });
+        let made = self.protocol_factory.bind(py).call0().and_then(|protocol| {
+            new_stream(
+                this,
+                Origin::Accepted(descriptor, peer),
+                &protocol,
+                None,
+                None,
+                server,
+            )
+        });
         match made {
             Ok(_) => Ok(()),
             Err(error) if call::ends_the_loop(py, &error) => Err(error),
@@ -173,7 +199,12 @@ impl Listener {
         };
         if this.get().debug.get() {
             let logger = imports(py)?.logger.bind(py);
-            let args = ("%r got a new connection from %r: %r", self.server.bind(py), address.bind(py), &socket);
+            let args = (
+                "%r got a new connection from %r: %r",
+                self.server.bind(py),
+                address.bind(py),
+                &socket,
+            );
             logger.call_method1(intern!(py, "debug"), args)?;
         }
         let extra = PyDict::new(py);
@@ -191,7 +222,8 @@ impl Listener {
                 shutdown.bind(py),
             ),
         )?;
-        this.call_method1(intern!(py, "create_task"), (coroutine,)).map(drop)
+        this.call_method1(intern!(py, "create_task"), (coroutine,))
+            .map(drop)
     }
 
     /// Out of descriptors or memory: the kernel would report the socket for ever, so it rests for a second.
@@ -201,7 +233,10 @@ impl Listener {
         let context = PyDict::new(py);
         context.set_item("message", "socket.accept() out of system resource")?;
         context.set_item("exception", os_error(py, error).into_value(py))?;
-        context.set_item("socket", imports(py)?.transport_socket.bind(py).call1((&socket,))?)?;
+        context.set_item(
+            "socket",
+            imports(py)?.transport_socket.bind(py).call1((&socket,))?,
+        )?;
         this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
         this.get().unwatch(py, fd, Direction::Read)?;
         let [handshake, shutdown] = &self.ssl_timeouts;
@@ -222,13 +257,19 @@ impl Listener {
 
 impl Loop {
     /// `loop.call_soon(callback, *args)` from native code: the method itself where it is overridden.
-    pub(crate) fn call_soon_native(this: &Bound<'_, Loop>, callback: Ref, args: Ref) -> PyResult<()> {
+    pub(crate) fn call_soon_native(
+        this: &Bound<'_, Loop>,
+        callback: Ref,
+        args: Ref,
+    ) -> PyResult<()> {
         let py = this.py();
         let state = this.get();
         if state.debug.get() || state.closed.get() || state.hooks.get().any(Hooks::CALL_SOON) {
             let mut all = vec![callback.into_bound(py)];
             all.extend(args.bind(py).cast::<PyTuple>()?.iter());
-            return this.call_method1(intern!(py, "call_soon"), PyTuple::new(py, all)?).map(drop);
+            return this
+                .call_method1(intern!(py, "call_soon"), PyTuple::new(py, all)?)
+                .map(drop);
         }
         let handle = handles::new_handle(py, this, callback, args, None)?;
         state.push_ready(super::Entry::Handle(handle));

@@ -10,7 +10,9 @@ use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
 use hotloop_reactor::{self as reactor, Direction};
-use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyMemoryError, PyOSError, PyValueError};
+use pyo3::exceptions::{
+    PyBlockingIOError, PyInterruptedError, PyMemoryError, PyOSError, PyValueError,
+};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -92,9 +94,12 @@ impl Loop {
         let py = slf.py();
         let buffer = Buffer::read(data).ok();
         match buffer {
-            Some(buffer) if is_plain(sock)? => {
-                attempt(slf, sock, Direction::Write, Kind::SendAll(buffer, Cell::new(0)))
-            }
+            Some(buffer) if is_plain(sock)? => attempt(
+                slf,
+                sock,
+                Direction::Write,
+                Kind::SendAll(buffer, Cell::new(0)),
+            ),
             _ => {
                 // As asyncio: the first send goes through the socket, and raises what that raises.
                 let sent = match sock.call_method1(intern!(py, "send"), (data,)) {
@@ -114,7 +119,10 @@ impl Loop {
     }
 
     /// Accept a connection: `(socket, address)`, or a future of it.
-    fn _try_accept<'py>(slf: &Bound<'py, Self>, sock: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn _try_accept<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         fileno(sock)?; // asyncio asks for the number first, and so do its errors
         let kind = if is_plain(sock)? {
             Kind::Accept
@@ -136,7 +144,11 @@ impl Loop {
             "recvfrom" => ("recvfrom", Direction::Read),
             "recvfrom_into" => ("recvfrom_into", Direction::Read),
             "sendto" => ("sendto", Direction::Write),
-            other => return Err(PyValueError::new_err(format!("not a waiting method: {other}"))),
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "not a waiting method: {other}"
+                )));
+            }
         };
         attempt(slf, sock, direction, Kind::Method(name, args.into()))
     }
@@ -159,7 +171,11 @@ impl Loop {
     }
 
     /// Stop waiting on behalf of a future; does nothing if somebody else waits for the descriptor by now.
-    fn _cancel_operation(slf: &Bound<'_, Self>, fd: RawFd, future: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn _cancel_operation(
+        slf: &Bound<'_, Self>,
+        fd: RawFd,
+        future: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         for direction in [Direction::Read, Direction::Write] {
             let ours = match slf.get().registry.borrow().watcher(fd, direction) {
                 Some(Watcher::Operation(operation)) => {
@@ -178,7 +194,11 @@ impl Loop {
 
 impl Operation {
     /// The descriptor is ready: tries again, and settles the future unless it would still block.
-    pub(super) fn proceed(this: &Bound<'_, Loop>, slf: &Bound<'_, Self>, fd: RawFd) -> PyResult<()> {
+    pub(super) fn proceed(
+        this: &Bound<'_, Loop>,
+        slf: &Bound<'_, Self>,
+        fd: RawFd,
+    ) -> PyResult<()> {
         let py = this.py();
         let operation = slf.get();
         let context = operation.context.clone_ref(py);
@@ -191,12 +211,16 @@ impl Operation {
                 Ok(None) => Ok(()),
                 Ok(Some(result)) => {
                     this.get().stop_operation(py, operation, fd)?;
-                    future.call_method1(intern!(py, "set_result"), (result.bind(py),)).map(drop)
+                    future
+                        .call_method1(intern!(py, "set_result"), (result.bind(py),))
+                        .map(drop)
                 }
                 Err(error) if call::ends_the_loop(py, &error) => Err(error),
                 Err(error) => {
                     this.get().stop_operation(py, operation, fd)?;
-                    future.call_method1(intern!(py, "set_exception"), (error.into_value(py),)).map(drop)
+                    future
+                        .call_method1(intern!(py, "set_exception"), (error.into_value(py),))
+                        .map(drop)
                 }
             }
         })
@@ -207,7 +231,9 @@ impl Kind {
     fn direction(&self) -> Direction {
         match self {
             Self::Receive(_) | Self::Accept => Direction::Read,
-            Self::Method(name, _) if name.starts_with("recv") || *name == "accept" => Direction::Read,
+            Self::Method(name, _) if name.starts_with("recv") || *name == "accept" => {
+                Direction::Read
+            }
             Self::Method(..) | Self::SendAll(..) | Self::Connect(_) => Direction::Write,
         }
     }
@@ -216,7 +242,10 @@ impl Kind {
     fn try_once(&self, socket: &Bound<'_, PyAny>, fd: RawFd) -> PyResult<Option<Ref>> {
         let py = socket.py();
         if fd < 0 && !matches!(self, Self::Method(..)) {
-            return Err(os_error(py, &io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error())));
+            return Err(os_error(
+                py,
+                &io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error()),
+            ));
         }
         match self {
             Self::Receive(size) => settle(py, receive(py, fd, *size)),
@@ -269,7 +298,11 @@ fn attempt<'py>(
     direction: Direction,
     kind: Kind,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let fd = if matches!(kind, Kind::Method(..)) { 0 } else { fileno(socket)? };
+    let fd = if matches!(kind, Kind::Method(..)) {
+        0
+    } else {
+        fileno(socket)?
+    };
     match kind.try_once(socket, fd)? {
         Some(result) => Ok(result.into_bound(slf.py())),
         None => wait(slf, socket, direction, kind),
@@ -297,7 +330,8 @@ fn wait<'py>(
             context: call::copy_context(py)?,
         },
     )?;
-    slf.get().watch(slf, fd, direction, Watcher::Operation(operation.into()))?;
+    slf.get()
+        .watch(slf, fd, direction, Watcher::Operation(operation.into()))?;
     Ok(future)
 }
 
@@ -307,7 +341,9 @@ fn is_plain(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 fn fileno(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    socket.call_method0(intern!(socket.py(), "fileno"))?.extract()
+    socket
+        .call_method0(intern!(socket.py(), "fileno"))?
+        .extract()
 }
 
 fn receive(py: Python<'_>, fd: RawFd, size: usize) -> io::Result<PyResult<Ref>> {

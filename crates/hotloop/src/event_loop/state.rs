@@ -60,7 +60,9 @@ impl Loop {
     /// The identifier of the thread that runs the loop (`threading.get_ident()`), or None.
     #[getter(_thread_id)]
     fn thread_id_attribute(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.thread_id.get(py).map(|value| value.into_bound(py).unbind())
+        self.thread_id
+            .get(py)
+            .map(|value| value.into_bound(py).unbind())
     }
 
     #[setter(_thread_id)]
@@ -70,7 +72,9 @@ impl Loop {
 
     #[getter(_task_factory)]
     fn task_factory_attribute(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.task_factory.get(py).map(|value| value.into_bound(py).unbind())
+        self.task_factory
+            .get(py)
+            .map(|value| value.into_bound(py).unbind())
     }
 
     #[setter(_task_factory)]

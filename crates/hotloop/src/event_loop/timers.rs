@@ -55,7 +55,9 @@ pub(super) fn call_at<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let this = receiver(&slf);
-    let when = arguments.get(0).filter(|when| !when.is_none() && !this.get().closed.get());
+    let when = arguments
+        .get(0)
+        .filter(|when| !when.is_none() && !this.get().closed.get());
     let call = match when {
         Some(_) => Call::read(py, arguments, 1)?,
         None => None,
@@ -65,17 +67,32 @@ pub(super) fn call_at<'py>(
     };
     if this.get().debug.get() {
         this.call_method0(intern!(py, "_check_thread"))?;
-        this.call_method1(intern!(py, "_check_callback"), (call.callback.bind(py), "call_at"))?;
+        this.call_method1(
+            intern!(py, "_check_callback"),
+            (call.callback.bind(py), "call_at"),
+        )?;
     }
     this.get().schedule(this, when.to_owned(), call)
 }
 
 impl Loop {
     /// Makes a timer and puts it on the heap.
-    fn schedule(&self, this: &Bound<'_, Loop>, when: Bound<'_, PyAny>, call: Call) -> PyResult<Ref> {
+    fn schedule(
+        &self,
+        this: &Bound<'_, Loop>,
+        when: Bound<'_, PyAny>,
+        call: Call,
+    ) -> PyResult<Ref> {
         let py = this.py();
         let deadline = seconds(&when)?;
-        let timer = handles::new_timer(py, this, when.into(), call.callback, call.args, call.context)?;
+        let timer = handles::new_timer(
+            py,
+            this,
+            when.into(),
+            call.callback,
+            call.args,
+            call.context,
+        )?;
         self.add_source_traceback(py, &timer)?;
         self.timers.borrow_mut().push(deadline, timer.clone_ref(py));
         Ok(timer)
@@ -148,7 +165,10 @@ impl Loop {
     pub(super) fn replace_timers(&self, timers: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
         let mut replacement = Vec::with_capacity(timers.len());
         for timer in timers {
-            if !timer.get_type().is(&crate::imports::imports(timer.py())?.handle_types.timer) {
+            if !timer
+                .get_type()
+                .is(&crate::imports::imports(timer.py())?.handle_types.timer)
+            {
                 return Err(pyo3::exceptions::PyTypeError::new_err(format!(
                     "loop._scheduled takes the timers that loop.call_at() made, got {timer:?}"
                 )));

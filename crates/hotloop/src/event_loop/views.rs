@@ -45,7 +45,11 @@ impl ReadyView {
         Ok(self.handles(py)?.try_iter()?.into_any())
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        index: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         self.handles(py)?.as_any().get_item(index)
     }
 
@@ -105,7 +109,11 @@ impl ScheduledView {
     fn timers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let timers: Vec<Ref> = {
             let timers = self.0.bind(py).get().timers.borrow();
-            timers.iter_sorted().into_iter().map(|(_, timer)| timer.clone_ref(py)).collect()
+            timers
+                .iter_sorted()
+                .into_iter()
+                .map(|(_, timer)| timer.clone_ref(py))
+                .collect()
         };
         PyList::new(py, timers.into_iter().map(|timer| timer.into_bound(py)))
     }
@@ -121,7 +129,11 @@ impl ScheduledView {
         Ok(self.timers(py)?.try_iter()?.into_any())
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        index: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         self.timers(py)?.as_any().get_item(index)
     }
 
@@ -156,13 +168,21 @@ impl Entry {
         };
         let watcher = {
             let registry = this.get().registry.borrow();
-            registry.resolve(token, direction).map(|watcher| watcher.clone_ref(py))
+            registry
+                .resolve(token, direction)
+                .map(|watcher| watcher.clone_ref(py))
         };
         if let Some(watcher) = watcher {
             return watcher.handle_for_reports(this, direction);
         }
         // The descriptor's owner is gone: a handle that does nothing.
         let nothing = this.getattr("is_closed")?;
-        handles::new_handle(py, this, nothing.into(), pyo3::types::PyTuple::empty(py).into(), None)
+        handles::new_handle(
+            py,
+            this,
+            nothing.into(),
+            pyo3::types::PyTuple::empty(py).into(),
+            None,
+        )
     }
 }

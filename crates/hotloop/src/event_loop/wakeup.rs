@@ -43,7 +43,10 @@ impl Loop {
         if fd >= 0 {
             // A user's descriptor of this number, closed without `remove_reader`, may still be on our books.
             self.claim(py, fd)?;
-            kernel.poller.add(fd, token(fd), Interest::READ).or_raise(py)?;
+            kernel
+                .poller
+                .add(fd, token(fd), Interest::READ)
+                .or_raise(py)?;
         }
         Ok(())
     }
@@ -68,7 +71,12 @@ impl Loop {
     }
 
     /// Answers an event on one of the loop's own descriptors.
-    pub(super) fn own_event(&self, this: &Bound<'_, Loop>, kernel: &Kernel, token: Token) -> PyResult<()> {
+    pub(super) fn own_event(
+        &self,
+        this: &Bound<'_, Loop>,
+        kernel: &Kernel,
+        token: Token,
+    ) -> PyResult<()> {
         if token.fd() == self.signal_fd.get() {
             self.read_signals(this)
         } else {
@@ -83,7 +91,9 @@ impl Loop {
         loop {
             // SAFETY: A2: the Python half keeps the pair open while it is watched.
             let fd = unsafe { BorrowedFd::borrow_raw(self.signal_fd.get()) };
-            let Ok(count) = reactor::recv(fd, &mut numbers) else { return Ok(()) };
+            let Ok(count) = reactor::recv(fd, &mut numbers) else {
+                return Ok(());
+            };
             for &number in numbers[..count].iter().filter(|&&number| number != 0) {
                 this.call_method1(intern!(this.py(), "_handle_signal"), (number,))?;
             }

@@ -35,7 +35,10 @@ impl Watcher {
     /// The object that is kept alive.
     pub(crate) fn object(&self) -> &Ref {
         match self {
-            Self::Handle(object) | Self::Stream(object) | Self::Listener(object) | Self::Operation(object) => object,
+            Self::Handle(object)
+            | Self::Stream(object)
+            | Self::Listener(object)
+            | Self::Operation(object) => object,
         }
     }
 
@@ -49,13 +52,20 @@ impl Watcher {
     }
 
     /// The descriptor is ready: does what the watcher is there for.
-    pub(super) fn run(&self, this: &Bound<'_, Loop>, fd: RawFd, direction: Direction) -> PyResult<()> {
+    pub(super) fn run(
+        &self,
+        this: &Bound<'_, Loop>,
+        fd: RawFd,
+        direction: Direction,
+    ) -> PyResult<()> {
         let py = this.py();
         let result = match self {
             Self::Handle(handle) => return handles::run(py, handle),
             Self::Stream(stream) => Stream::on_ready(this, stream, direction),
             Self::Listener(listener) => Listener::accept(this, &*listener.bind(py).cast()?, fd),
-            Self::Operation(operation) => Operation::proceed(this, &*operation.bind(py).cast()?, fd),
+            Self::Operation(operation) => {
+                Operation::proceed(this, &*operation.bind(py).cast()?, fd)
+            }
         };
         match result {
             Err(error) if !call::ends_the_loop(py, &error) => {
@@ -66,7 +76,11 @@ impl Watcher {
     }
 
     /// A handle that names this watcher, for the debug mode's reports.
-    pub(super) fn handle_for_reports(&self, this: &Bound<'_, Loop>, direction: Direction) -> PyResult<Ref> {
+    pub(super) fn handle_for_reports(
+        &self,
+        this: &Bound<'_, Loop>,
+        direction: Direction,
+    ) -> PyResult<Ref> {
         let py = this.py();
         let name = match (self, direction) {
             (Self::Handle(handle), _) => return Ok(handle.clone_ref(py)),
@@ -167,24 +181,37 @@ impl Loop {
     /// What a descriptor is watched for, as the `selectors` module's bits (1 read, 2 write, 0 not at all).
     fn _watched_events(&self, fd: RawFd) -> u8 {
         let interest = self.registry.borrow().interest(fd);
-        u8::from(interest.contains(Direction::Read)) | u8::from(interest.contains(Direction::Write)) << 1
+        u8::from(interest.contains(Direction::Read))
+            | u8::from(interest.contains(Direction::Write)) << 1
     }
 
     /// The watched descriptors with their handles: `{fd: (events, reader, writer)}`.
     #[allow(clippy::type_complexity)] // a row as the `selectors` module has it
     fn _watched<'py>(
         slf: &Bound<'py, Self>,
-    ) -> Vec<(RawFd, u8, Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>)> {
+    ) -> Vec<(
+        RawFd,
+        u8,
+        Option<Bound<'py, PyAny>>,
+        Option<Bound<'py, PyAny>>,
+    )> {
         let registry = slf.get().registry.borrow();
         let object = |fd, direction| {
-            registry.watcher(fd, direction).map(|watcher| watcher.object().bind(slf.py()).to_owned())
+            registry
+                .watcher(fd, direction)
+                .map(|watcher| watcher.object().bind(slf.py()).to_owned())
         };
         registry
             .iter()
             .map(|(fd, interest)| {
                 let events = u8::from(interest.contains(Direction::Read))
                     | u8::from(interest.contains(Direction::Write)) << 1;
-                (fd, events, object(fd, Direction::Read), object(fd, Direction::Write))
+                (
+                    fd,
+                    events,
+                    object(fd, Direction::Read),
+                    object(fd, Direction::Write),
+                )
             })
             .collect()
     }
@@ -209,7 +236,10 @@ impl Loop {
         // A5: should the kernel refuse, the registry drops its reference while it is borrowed; ours is last.
         let kernel = self.kernel(py)?;
         let held = watcher.clone_ref(py);
-        let replaced = self.registry.borrow_mut().watch(&kernel.poller, fd, direction, watcher);
+        let replaced = self
+            .registry
+            .borrow_mut()
+            .watch(&kernel.poller, fd, direction, watcher);
         drop(held);
         let replaced = replaced.or_raise(py)?;
         for earlier in [replaced.same, replaced.stale].into_iter().flatten() {
@@ -221,9 +251,19 @@ impl Loop {
     }
 
     /// Stops waiting for a descriptor; returns whether anybody waited.
-    pub(crate) fn unwatch(&self, py: Python<'_>, fd: RawFd, direction: Direction) -> PyResult<bool> {
-        let Ok(kernel) = self.kernel(py) else { return Ok(false) };
-        let watcher = self.registry.borrow_mut().unwatch(&kernel.poller, fd, direction);
+    pub(crate) fn unwatch(
+        &self,
+        py: Python<'_>,
+        fd: RawFd,
+        direction: Direction,
+    ) -> PyResult<bool> {
+        let Ok(kernel) = self.kernel(py) else {
+            return Ok(false);
+        };
+        let watcher = self
+            .registry
+            .borrow_mut()
+            .unwatch(&kernel.poller, fd, direction);
         if let Some(Watcher::Handle(handle)) = &watcher {
             handles::cancel_any(py, handle)?;
         }
@@ -252,7 +292,10 @@ impl Loop {
     /// Forgets it, unless the number belongs to another transport by now.
     pub(crate) fn unregister_transport(&self, fd: RawFd, transport: &Bound<'_, PyAny>) {
         let mut transports = self.transports.borrow_mut();
-        if transports.get(&fd).is_some_and(|known| known.as_ptr() == transport.as_ptr()) {
+        if transports
+            .get(&fd)
+            .is_some_and(|known| known.as_ptr() == transport.as_ptr())
+        {
             transports.remove(&fd);
         }
     }
@@ -288,7 +331,11 @@ fn add(
     Ok(handle)
 }
 
-fn remove(slf: &Bound<'_, Loop>, object: &Bound<'_, PyAny>, direction: Direction) -> PyResult<bool> {
+fn remove(
+    slf: &Bound<'_, Loop>,
+    object: &Bound<'_, PyAny>,
+    direction: Direction,
+) -> PyResult<bool> {
     let this = slf.get();
     if this.closed.get() {
         return Ok(false);
@@ -298,7 +345,9 @@ fn remove(slf: &Bound<'_, Loop>, object: &Bound<'_, PyAny>, direction: Direction
         Err(error) => {
             // A closed file no longer knows its number; the `selectors` module looks for the object, too.
             let objects = this.file_objects.borrow();
-            let known = objects.iter().find(|(_, known)| known.as_ptr() == object.as_ptr());
+            let known = objects
+                .iter()
+                .find(|(_, known)| known.as_ptr() == object.as_ptr());
             known.map(|(fd, _)| *fd).ok_or(error)?
         }
     };
@@ -323,7 +372,9 @@ pub(crate) fn fileno(object: &Bound<'_, PyAny>) -> PyResult<RawFd> {
             .map_err(|error| invalid(object, &error).unwrap_or(error))
     }?;
     if number < 0 {
-        return Err(PyValueError::new_err(format!("Invalid file descriptor: {number}")));
+        return Err(PyValueError::new_err(format!(
+            "Invalid file descriptor: {number}"
+        )));
     }
     Ok(number)
 }

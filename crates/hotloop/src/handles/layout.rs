@@ -49,29 +49,51 @@ pub(super) fn check(handle: &Bound<'_, PyType>, timer: &Bound<'_, PyType>) -> Py
         ("_context", offset_of!(HandleObject, context)),
         ("_loop", offset_of!(HandleObject, event_loop)),
         ("_repr", offset_of!(HandleObject, repr)),
-        ("_source_traceback", offset_of!(HandleObject, source_traceback)),
+        (
+            "_source_traceback",
+            offset_of!(HandleObject, source_traceback),
+        ),
     ];
     for (name, offset) in handle_fields {
         check_offset(handle, name, offset)?;
     }
-    check_offset(timer, "_scheduled", offset_of!(TimerHandleObject, scheduled))?;
+    check_offset(
+        timer,
+        "_scheduled",
+        offset_of!(TimerHandleObject, scheduled),
+    )?;
     check_offset(timer, "_when", offset_of!(TimerHandleObject, when))
 }
 
 /// The slots of the native `Handle`.
 pub(super) fn handle_slots() -> Vec<(c_int, *mut c_void)> {
     vec![
-        (ffi::Py_tp_dealloc, dealloc_handle as ffi::destructor as *mut c_void),
-        (ffi::Py_tp_traverse, traverse_handle as ffi::traverseproc as *mut c_void),
-        (ffi::Py_tp_clear, clear_handle as ffi::inquiry as *mut c_void),
+        (
+            ffi::Py_tp_dealloc,
+            dealloc_handle as ffi::destructor as *mut c_void,
+        ),
+        (
+            ffi::Py_tp_traverse,
+            traverse_handle as ffi::traverseproc as *mut c_void,
+        ),
+        (
+            ffi::Py_tp_clear,
+            clear_handle as ffi::inquiry as *mut c_void,
+        ),
     ]
 }
 
 /// The slots of the native `TimerHandle`.
 pub(super) fn timer_slots() -> Vec<(c_int, *mut c_void)> {
     vec![
-        (ffi::Py_tp_dealloc, dealloc_timer as ffi::destructor as *mut c_void),
-        (ffi::Py_tp_traverse, traverse_timer as ffi::traverseproc as *mut c_void),
+        (
+            ffi::Py_tp_dealloc,
+            dealloc_timer as ffi::destructor as *mut c_void,
+        ),
+        (
+            ffi::Py_tp_traverse,
+            traverse_timer as ffi::traverseproc as *mut c_void,
+        ),
         (ffi::Py_tp_clear, clear_timer as ffi::inquiry as *mut c_void),
     ]
 }
@@ -132,12 +154,20 @@ unsafe extern "C" fn clear_timer(object: *mut PyObject) -> c_int {
     0
 }
 
-unsafe extern "C" fn traverse_handle(object: *mut PyObject, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
+unsafe extern "C" fn traverse_handle(
+    object: *mut PyObject,
+    visit: ffi::visitproc,
+    arg: *mut c_void,
+) -> c_int {
     // SAFETY: A1, A4: the collector visits an object of our type; nothing here allocates or drops.
     unsafe { visit_fields(object, visit, arg) }
 }
 
-unsafe extern "C" fn traverse_timer(object: *mut PyObject, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
+unsafe extern "C" fn traverse_timer(
+    object: *mut PyObject,
+    visit: ffi::visitproc,
+    arg: *mut c_void,
+) -> c_int {
     // SAFETY: as above. `when` may be any number, also one of a class with attributes.
     unsafe {
         let fields: *mut TimerHandleObject = object.cast();

@@ -49,7 +49,11 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<HandleTypes> {
         size: size_of::<TimerHandleObject>(),
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
         slots: layout::timer_slots(),
-        methods: vec![method_noargs!(c"cancel", c"Cancel the callback.", cancel_timer)],
+        methods: vec![method_noargs!(
+            c"cancel",
+            c"Cancel the callback.",
+            cancel_timer
+        )],
         getters: vec![],
         members: vec![],
     };
@@ -167,7 +171,10 @@ fn cancel<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> 
         let event_loop = (*fields).event_loop;
         if !event_loop.is_null() {
             let event_loop = Borrowed::from_ptr(py, event_loop);
-            if event_loop.cast::<Loop>().is_ok_and(|event_loop| event_loop.get().debug.get()) {
+            if event_loop
+                .cast::<Loop>()
+                .is_ok_and(|event_loop| event_loop.get().debug.get())
+            {
                 // As asyncio does it in debug mode: later reports can still name the callback.
                 let text = slf.repr()?;
                 replace(&raw mut (*fields).repr, text.into_ptr());
@@ -189,7 +196,9 @@ fn cancel_timer<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult
     }
     // SAFETY: A4, A2: the reference is taken before anything else runs.
     let event_loop = unsafe {
-        let event_loop = (*timer.as_ptr().cast::<TimerHandleObject>()).base.event_loop;
+        let event_loop = (*timer.as_ptr().cast::<TimerHandleObject>())
+            .base
+            .event_loop;
         (!event_loop.is_null()).then(|| Ref::from_borrowed(event_loop))
     };
     if let Some(event_loop) = event_loop {

@@ -92,7 +92,10 @@ pub(super) fn untrack_context(context: &Ref) {
 pub(super) unsafe fn track_object(object: *mut PyObject) {
     // SAFETY: by the caller.
     unsafe {
-        if !object.is_null() && ffi::PyObject_IS_GC(object) != 0 && ffi::PyObject_GC_IsTracked(object) == 0 {
+        if !object.is_null()
+            && ffi::PyObject_IS_GC(object) != 0
+            && ffi::PyObject_GC_IsTracked(object) == 0
+        {
             ffi::PyObject_GC_Track(object.cast());
         }
     }

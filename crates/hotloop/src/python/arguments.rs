@@ -31,19 +31,33 @@ impl<'a, 'py> FastArguments<'a, 'py> {
         // with no argument at all may pass a null array, which a slice must not be made of.
         unsafe {
             let positional = positional.unsigned_abs();
-            let keywords = if names.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(names).unsigned_abs() };
+            let keywords = if names.is_null() {
+                0
+            } else {
+                ffi::PyTuple_GET_SIZE(names).unsigned_abs()
+            };
             let all = if args.is_null() {
                 &[]
             } else {
                 std::slice::from_raw_parts(args, positional + keywords)
             };
-            Self { py, all, positional, names }
+            Self {
+                py,
+                all,
+                positional,
+                names,
+            }
         }
     }
 
     /// No arguments.
     pub(crate) fn none(py: Python<'py>) -> Self {
-        Self { py, all: &[], positional: 0, names: std::ptr::null_mut() }
+        Self {
+            py,
+            all: &[],
+            positional: 0,
+            names: std::ptr::null_mut(),
+        }
     }
 
     pub(crate) fn positional_count(&self) -> usize {
@@ -70,13 +84,19 @@ impl<'a, 'py> FastArguments<'a, 'py> {
         // SAFETY: A2: alive during the call; the index is below the tuple's length, as the two agree.
         unsafe {
             let name = ffi::PyTuple_GET_ITEM(self.names, index as ffi::Py_ssize_t);
-            Some((Borrowed::from_ptr(self.py, name), Borrowed::from_ptr(self.py, value)))
+            Some((
+                Borrowed::from_ptr(self.py, name),
+                Borrowed::from_ptr(self.py, value),
+            ))
         }
     }
 
     /// The only keyword's value if its name is `name` and there is no other. `None` means that there are
     /// keywords of another kind; `Some(None)` that there are none.
-    pub(crate) fn only_keyword(&self, name: &Bound<'py, PyAny>) -> Option<Option<Borrowed<'a, 'py, PyAny>>> {
+    pub(crate) fn only_keyword(
+        &self,
+        name: &Bound<'py, PyAny>,
+    ) -> Option<Option<Borrowed<'a, 'py, PyAny>>> {
         match self.keyword_count() {
             0 => Some(None),
             1 => {
@@ -109,14 +129,19 @@ impl<'a, 'py> FastArguments<'a, 'py> {
     ) -> PyResult<[Option<Borrowed<'a, 'py, PyAny>>; N]> {
         let refused = |what: String| Err(PyTypeError::new_err(format!("{method}() {what}")));
         if self.positional > N {
-            return refused(format!("takes at most {N} arguments ({} given)", self.positional));
+            return refused(format!(
+                "takes at most {N} arguments ({} given)",
+                self.positional
+            ));
         }
         let mut found = [None; N];
         for (index, place) in found.iter_mut().enumerate() {
             *place = self.get(index);
         }
         for index in 0..self.keyword_count() {
-            let Some((name, value)) = self.keyword(index) else { break };
+            let Some((name, value)) = self.keyword(index) else {
+                break;
+            };
             let name = name.extract::<&str>()?;
             match names.iter().position(|known| *known == name) {
                 Some(place) if found[place].is_none() => found[place] = Some(value),
@@ -136,7 +161,12 @@ impl<'a, 'py> FastArguments<'a, 'py> {
         unsafe {
             Ref::from_new(
                 self.py,
-                ffi::PyObject_Vectorcall(function.as_ptr(), all.as_ptr(), self.positional + 1, self.names),
+                ffi::PyObject_Vectorcall(
+                    function.as_ptr(),
+                    all.as_ptr(),
+                    self.positional + 1,
+                    self.names,
+                ),
             )
         }
     }
@@ -146,12 +176,15 @@ impl<'a, 'py> FastArguments<'a, 'py> {
 /// (`_asyncio` does) are not.
 fn same_text(given: &Bound<'_, PyAny>, name: &Bound<'_, PyAny>) -> bool {
     /// The one such name that was seen first; kept alive, so that no other string can have its address.
-    static KNOWN: [AtomicPtr<ffi::PyObject>; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
+    static KNOWN: [AtomicPtr<ffi::PyObject>; 2] =
+        [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
     if given.as_ptr() == name.as_ptr() {
         return true;
     }
     let [known_name, known_given] = &KNOWN;
-    if known_given.load(Ordering::Relaxed) == given.as_ptr() && known_name.load(Ordering::Relaxed) == name.as_ptr() {
+    if known_given.load(Ordering::Relaxed) == given.as_ptr()
+        && known_name.load(Ordering::Relaxed) == name.as_ptr()
+    {
         return true;
     }
     // SAFETY: A2: both are strings that the caller holds; comparing two strings cannot fail or run code.

@@ -10,7 +10,12 @@ use super::Ref;
 ///
 /// # Errors
 /// What the callable raises, or `RuntimeError` if the context is entered already (PEP 567).
-pub(crate) fn call_in_context(py: Python<'_>, context: &Ref, callable: &Ref, args: &Ref) -> PyResult<Ref> {
+pub(crate) fn call_in_context(
+    py: Python<'_>,
+    context: &Ref,
+    callable: &Ref,
+    args: &Ref,
+) -> PyResult<Ref> {
     // SAFETY: A2: the caller holds all three for the whole call; A3 by `from_new` and by looking at the results.
     unsafe {
         if ffi::PyContext_CheckExact(context.as_ptr()) == 0 {
@@ -59,17 +64,23 @@ pub(crate) fn call_method0(object: &Ref, name: &Bound<'_, PyString>) -> PyResult
     let args = [object.as_ptr()];
     // SAFETY: A2 by `object` and `name`, A3 by `from_new`.
     unsafe {
-        let result = ffi::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 1, std::ptr::null_mut());
+        let result =
+            ffi::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 1, std::ptr::null_mut());
         Ref::from_new(name.py(), result)
     }
 }
 
 /// Calls `object.name(argument)`.
-pub(crate) fn call_method1(object: &Ref, name: &Bound<'_, PyString>, argument: &Ref) -> PyResult<Ref> {
+pub(crate) fn call_method1(
+    object: &Ref,
+    name: &Bound<'_, PyString>,
+    argument: &Ref,
+) -> PyResult<Ref> {
     let args = [object.as_ptr(), argument.as_ptr()];
     // SAFETY: A2 by the three references, A3 by `from_new`.
     unsafe {
-        let result = ffi::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 2, std::ptr::null_mut());
+        let result =
+            ffi::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 2, std::ptr::null_mut());
         Ref::from_new(name.py(), result)
     }
 }
@@ -80,14 +91,18 @@ pub(crate) fn ends_the_loop(py: Python<'_>, error: &PyErr) -> bool {
         || error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py)
 }
 
-unsafe fn call_with_tuple(callable: *mut ffi::PyObject, args: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe fn call_with_tuple(
+    callable: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     // SAFETY: A2 by the caller. The items of a tuple lie in one array, and the tuple is held during the call.
     unsafe {
         let count = ffi::PyTuple_GET_SIZE(args);
         if count == 0 {
             return ffi::PyObject_CallNoArgs(callable);
         }
-        let items = (&raw const (*args.cast::<ffi::PyTupleObject>()).ob_item).cast::<*mut ffi::PyObject>();
+        let items =
+            (&raw const (*args.cast::<ffi::PyTupleObject>()).ob_item).cast::<*mut ffi::PyObject>();
         ffi::PyObject_Vectorcall(callable, items, count.unsigned_abs(), std::ptr::null_mut())
     }
 }

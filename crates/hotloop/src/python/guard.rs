@@ -70,7 +70,8 @@ fn from_panic(payload: Box<dyn Any + Send>) -> PyErr {
 /// Runs the body of a finalizer: what it raises is reported, as an exception in `__del__` is.
 pub(crate) fn unraisable(object: &Bound<'_, PyAny>, body: impl FnOnce(Python<'_>) -> PyResult<()>) {
     let py = object.py();
-    let result = catch_unwind(AssertUnwindSafe(|| body(py))).unwrap_or_else(|payload| Err(from_panic(payload)));
+    let result = catch_unwind(AssertUnwindSafe(|| body(py)))
+        .unwrap_or_else(|payload| Err(from_panic(payload)));
     if let Err(error) = result {
         error.write_unraisable(py, Some(object));
     }

@@ -38,16 +38,31 @@ impl HeapType {
     /// Makes the type. The definitions are leaked: a type of a loaded extension is never unloaded.
     pub(crate) fn build<'py>(self, base: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
         let py = base.py();
-        let mut slots: Vec<ffi::PyType_Slot> =
-            self.slots.into_iter().map(|(slot, pfunc)| ffi::PyType_Slot { slot, pfunc }).collect();
+        let mut slots: Vec<ffi::PyType_Slot> = self
+            .slots
+            .into_iter()
+            .map(|(slot, pfunc)| ffi::PyType_Slot { slot, pfunc })
+            .collect();
         if !self.methods.is_empty() {
-            slots.push(leaked(ffi::Py_tp_methods, self.methods, ffi::PyMethodDef::zeroed()));
+            slots.push(leaked(
+                ffi::Py_tp_methods,
+                self.methods,
+                ffi::PyMethodDef::zeroed(),
+            ));
         }
         if !self.getters.is_empty() {
-            slots.push(leaked(ffi::Py_tp_getset, self.getters, ffi::PyGetSetDef::default()));
+            slots.push(leaked(
+                ffi::Py_tp_getset,
+                self.getters,
+                ffi::PyGetSetDef::default(),
+            ));
         }
         if !self.members.is_empty() {
-            slots.push(leaked(ffi::Py_tp_members, self.members, ffi::PyMemberDef::default()));
+            slots.push(leaked(
+                ffi::Py_tp_members,
+                self.members,
+                ffi::PyMemberDef::default(),
+            ));
         }
         slots.push(ffi::PyType_Slot::default());
         let mut spec = ffi::PyType_Spec {
@@ -59,14 +74,22 @@ impl HeapType {
         };
         let bases = PyTuple::new(py, [base])?;
         // SAFETY: A1, A2: `bases` is alive; name and definitions are static or leaked; A3 by `from_new`.
-        let made = unsafe { Ref::from_new(py, ffi::PyType_FromSpecWithBases(&raw mut spec, bases.as_ptr()))? };
+        let made = unsafe {
+            Ref::from_new(
+                py,
+                ffi::PyType_FromSpecWithBases(&raw mut spec, bases.as_ptr()),
+            )?
+        };
         Ok(made.into_bound(py).cast_into::<PyType>()?)
     }
 }
 
 fn leaked<T>(slot: c_int, mut definitions: Vec<T>, end: T) -> ffi::PyType_Slot {
     definitions.push(end);
-    ffi::PyType_Slot { slot, pfunc: definitions.leak().as_mut_ptr().cast() }
+    ffi::PyType_Slot {
+        slot,
+        pfunc: definitions.leak().as_mut_ptr().cast(),
+    }
 }
 
 /// The size of the base's objects, or an `ImportError` if ours would not lie behind them.
@@ -75,7 +98,10 @@ pub(crate) fn check_size(base: &Bound<'_, PyType>, expected: usize) -> PyResult<
     if size == expected {
         return Ok(());
     }
-    Err(unknown_layout(base, &format!("its objects have {size} bytes, not {expected}")))
+    Err(unknown_layout(
+        base,
+        &format!("its objects have {size} bytes, not {expected}"),
+    ))
 }
 
 /// Compares where a `__slots__` attribute lies with where our struct has it.
@@ -83,7 +109,10 @@ pub(crate) fn check_offset(base: &Bound<'_, PyType>, name: &str, expected: usize
     let descriptor = base.getattr(name)?;
     let is_member = descriptor.get_type().name()? == "member_descriptor";
     if !is_member {
-        return Err(unknown_layout(base, &format!("{name} is not one of its __slots__")));
+        return Err(unknown_layout(
+            base,
+            &format!("{name} is not one of its __slots__"),
+        ));
     }
     // SAFETY: A4: a `member_descriptor` is a `PyMemberDescrObject`, whose `d_member` lives as long as it does.
     let offset = unsafe {
@@ -93,11 +122,16 @@ pub(crate) fn check_offset(base: &Bound<'_, PyType>, name: &str, expected: usize
     if offset == expected {
         return Ok(());
     }
-    Err(unknown_layout(base, &format!("{name} lies at {offset}, not at {expected}")))
+    Err(unknown_layout(
+        base,
+        &format!("{name} lies at {offset}, not at {expected}"),
+    ))
 }
 
 fn unknown_layout(base: &Bound<'_, PyType>, what: &str) -> PyErr {
-    let name = base.fully_qualified_name().map_or_else(|_| "a base class".to_owned(), |name| name.to_string());
+    let name = base
+        .fully_qualified_name()
+        .map_or_else(|_| "a base class".to_owned(), |name| name.to_string());
     PyImportError::new_err(format!(
         "this build of hotloop does not know the layout of {name} of the running Python ({what}); \
          install a version of hotloop that was built for it"
@@ -105,7 +139,11 @@ fn unknown_layout(base: &Bound<'_, PyType>, what: &str) -> PyErr {
 }
 
 /// A `PyGetSetDef` with a getter and, where given, a setter.
-pub(crate) fn attribute(name: &'static CStr, get: ffi::getter, set: Option<ffi::setter>) -> ffi::PyGetSetDef {
+pub(crate) fn attribute(
+    name: &'static CStr,
+    get: ffi::getter,
+    set: Option<ffi::setter>,
+) -> ffi::PyGetSetDef {
     ffi::PyGetSetDef {
         name: name.as_ptr(),
         get: Some(get),
@@ -192,7 +230,9 @@ macro_rules! method_fast {
         }
         pyo3::ffi::PyMethodDef {
             ml_name: $name.as_ptr(),
-            ml_meth: pyo3::ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: shim },
+            ml_meth: pyo3::ffi::PyMethodDefPointer {
+                PyCFunctionFastWithKeywords: shim,
+            },
             ml_flags: pyo3::ffi::METH_FASTCALL | pyo3::ffi::METH_KEYWORDS,
             ml_doc: $doc.as_ptr(),
         }

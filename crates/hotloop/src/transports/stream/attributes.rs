@@ -113,7 +113,11 @@ fn force_close<'py>(py: Python<'py>, slf: Slf<'_, 'py>, error: Slf<'_, 'py>) -> 
     Ok(none(py))
 }
 
-fn fatal_error<'py>(py: Python<'py>, slf: Slf<'_, 'py>, arguments: FastArguments<'_, 'py>) -> PyResult<Ref> {
+fn fatal_error<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
     let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
     let error = error.ok_or_else(|| PyTypeError::new_err("_fatal_error() needs an exception"))?;
     let message = match message {
@@ -124,7 +128,11 @@ fn fatal_error<'py>(py: Python<'py>, slf: Slf<'_, 'py>, arguments: FastArguments
     Ok(none(py))
 }
 
-fn call_connection_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>, error: Slf<'_, 'py>) -> PyResult<Ref> {
+fn call_connection_lost<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    error: Slf<'_, 'py>,
+) -> PyResult<Ref> {
     Stream::of(&slf).connection_lost(&slf, Some(&error))?;
     Ok(none(py))
 }
@@ -135,7 +143,10 @@ fn is_closing<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 
 fn is_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let stream = Stream::of(&slf);
-    Ok(boolean(py, !stream.closing.get() && !stream.reading_paused.get()))
+    Ok(boolean(
+        py,
+        !stream.closing.get() && !stream.reading_paused.get(),
+    ))
 }
 
 fn pause_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -164,10 +175,17 @@ fn set_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>, protocol: Slf<'_, 'py>)
 }
 
 fn get_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(Stream::of(&slf).protocol.get(py).unwrap_or_else(|| none(py)))
+    Ok(Stream::of(&slf)
+        .protocol
+        .get(py)
+        .unwrap_or_else(|| none(py)))
 }
 
-fn get_extra_info<'py>(py: Python<'py>, slf: Slf<'_, 'py>, arguments: FastArguments<'_, 'py>) -> PyResult<Ref> {
+fn get_extra_info<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
     let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
     let Some(name) = name else {
         return Err(PyTypeError::new_err(
@@ -197,14 +215,19 @@ fn set_write_buffer_limits<'py>(
     named.set_item("high", high)?;
     named.set_item("low", low)?;
     // The stdlib's own rule computes the two marks and sets them through the attributes below.
-    imports(py)?.set_limits.bind(py).call((slf,), Some(&named))?;
+    imports(py)?
+        .set_limits
+        .bind(py)
+        .call((slf,), Some(&named))?;
     Stream::of(&slf).maybe_pause_protocol(&slf)?;
     Ok(none(py))
 }
 
 fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let stream = Stream::of(&slf);
-    Ok((stream.low_water.get(), stream.high_water.get()).into_pyobject(py)?.into())
+    Ok((stream.low_water.get(), stream.high_water.get())
+        .into_pyobject(py)?
+        .into())
 }
 
 fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -236,13 +259,18 @@ fn get_extra<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let extra = Stream::of(&slf).extra(&slf)?;
     if !extra.contains("socket")? {
         let socket = Stream::of(&slf).socket_for_info(py)?;
-        extra.set_item("socket", imports(py)?.transport_socket.bind(py).call1((socket,))?)?;
+        extra.set_item(
+            "socket",
+            imports(py)?.transport_socket.bind(py).call1((socket,))?,
+        )?;
     }
     Ok(extra.into())
 }
 
 fn get_sock<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(Stream::of(&slf).python_socket(py)?.map_or_else(|| none(py), Ref::from))
+    Ok(Stream::of(&slf)
+        .python_socket(py)?
+        .map_or_else(|| none(py), Ref::from))
 }
 
 fn get_sock_fd<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -250,7 +278,10 @@ fn get_sock_fd<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn get_loop<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(Stream::of(&slf).event_loop.get(py).unwrap_or_else(|| none(py)))
+    Ok(Stream::of(&slf)
+        .event_loop
+        .get(py)
+        .unwrap_or_else(|| none(py)))
 }
 
 fn get_protocol_or_none<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -263,7 +294,13 @@ fn get_server<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 
 /// The queue's bytes, as a copy: looking at it must not change it.
 fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let waiting: Vec<u8> = Stream::of(&slf).queue.borrow().unsent().flatten().copied().collect();
+    let waiting: Vec<u8> = Stream::of(&slf)
+        .queue
+        .borrow()
+        .unsent()
+        .flatten()
+        .copied()
+        .collect();
     Ok(PyBytes::new(py, &waiting).into())
 }
 
@@ -280,7 +317,10 @@ fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn get_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(Stream::of(&slf).empty_waiter.get(py).unwrap_or_else(|| none(py)))
+    Ok(Stream::of(&slf)
+        .empty_waiter
+        .get(py)
+        .unwrap_or_else(|| none(py)))
 }
 
 fn is_protocol_connected<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -317,13 +357,18 @@ unsafe extern "C" fn set_low_water(
     unsafe { set_mark(slf, value, |stream, mark| stream.low_water.set(mark)) }
 }
 
-unsafe fn set_mark(slf: *mut ffi::PyObject, value: *mut ffi::PyObject, set: fn(&Stream, usize)) -> i32 {
+unsafe fn set_mark(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    set: fn(&Stream, usize),
+) -> i32 {
     // SAFETY: A1, A2 by the callers; a null value means deletion.
     unsafe {
         crate::python::guard(|py| {
             let slf = Borrowed::from_ptr(py, slf);
-            let value = Borrowed::from_ptr_or_opt(py, value)
-                .ok_or_else(|| PyTypeError::new_err("the marks of flow control cannot be deleted"))?;
+            let value = Borrowed::from_ptr_or_opt(py, value).ok_or_else(|| {
+                PyTypeError::new_err("the marks of flow control cannot be deleted")
+            })?;
             set(Stream::of(&slf), value.extract()?);
             Ok(0)
         })
@@ -343,7 +388,9 @@ impl Stream {
         }
         let extra = PyDict::new(py);
         let of = |address: &Option<hotloop_reactor::Address>| -> PyResult<Ref> {
-            address.as_ref().map_or_else(|| Ok(none(py)), |address| address::to_python(py, address))
+            address
+                .as_ref()
+                .map_or_else(|| Ok(none(py)), |address| address::to_python(py, address))
         };
         extra.set_item("sockname", of(&self.local)?.bind(py))?;
         extra.set_item("peername", of(&self.peer)?.bind(py))?;
@@ -353,7 +400,11 @@ impl Stream {
     }
 
     /// Adds what the caller knows; it wins over what the kernel says, as in asyncio.
-    pub(super) fn merge_extra(&self, transport: &Bound<'_, PyAny>, more: &Bound<'_, PyDict>) -> PyResult<()> {
+    pub(super) fn merge_extra(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        more: &Bound<'_, PyDict>,
+    ) -> PyResult<()> {
         let extra = self.extra(transport)?;
         for (name, value) in more.iter() {
             if !name.eq("socket")? && !name.eq("sockname")? {
@@ -376,10 +427,21 @@ impl Stream {
         text.push_str(&format!(" fd={}", self.fd));
         if let Some(this) = self.event_loop(py).filter(|this| !this.get().closed.get()) {
             let interest = this.get().registry.borrow().interest(self.fd);
-            let state = |direction| if interest.contains(direction) { "polling" } else { "idle" };
-            let (read, write) =
-                (state(hotloop_reactor::Direction::Read), state(hotloop_reactor::Direction::Write));
-            text.push_str(&format!(" read={read} write=<{write}, bufsize={}>", self.waiting()));
+            let state = |direction| {
+                if interest.contains(direction) {
+                    "polling"
+                } else {
+                    "idle"
+                }
+            };
+            let (read, write) = (
+                state(hotloop_reactor::Direction::Read),
+                state(hotloop_reactor::Direction::Write),
+            );
+            text.push_str(&format!(
+                " read={read} write=<{write}, bufsize={}>",
+                self.waiting()
+            ));
         }
         text.push('>');
         Ok(text)

@@ -30,7 +30,11 @@ impl Stream {
     }
 
     /// `transport.abort()` and asyncio's `_force_close(exc)`: what waits is dropped.
-    pub(super) fn force_close(&self, transport: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn force_close(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         if self.lost.get() > 0 {
             return Ok(());
         }
@@ -49,7 +53,12 @@ impl Stream {
 
     /// An error after which the connection is useless. Those of the operating system are the peer's or the
     /// network's and only logged in debug mode; others are reported.
-    pub(super) fn fatal_error(&self, transport: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyResult<()> {
+    pub(super) fn fatal_error(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: PyErr,
+        message: &str,
+    ) -> PyResult<()> {
         let py = transport.py();
         let is_os_error = error.is_instance_of::<PyOSError>(py);
         let exception = error.into_value(py).into_bound(py).into_any();
@@ -59,7 +68,10 @@ impl Stream {
                 context.set_item("message", message)?;
                 context.set_item("exception", &exception)?;
                 context.set_item("transport", transport)?;
-                let protocol = self.protocol.get(py).map(|protocol| protocol.into_bound(py));
+                let protocol = self
+                    .protocol
+                    .get(py)
+                    .map(|protocol| protocol.into_bound(py));
                 context.set_item("protocol", protocol)?;
                 this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
             } else if this.get().debug.get() {
@@ -80,10 +92,14 @@ impl Stream {
     ) -> PyResult<()> {
         let py = transport.py();
         let error = error.cloned().unwrap_or_else(|| py.None().into_bound(py));
-        let protocol = self.protocol.get(py).filter(|_| self.protocol_connected.get());
+        let protocol = self
+            .protocol
+            .get(py)
+            .filter(|_| self.protocol_connected.get());
         let told = match protocol {
             Some(protocol) => {
-                call::call_method1(&protocol, intern!(py, "connection_lost"), &error.into()).map(drop)
+                call::call_method1(&protocol, intern!(py, "connection_lost"), &error.into())
+                    .map(drop)
             }
             None => Ok(()),
         };
@@ -92,7 +108,8 @@ impl Stream {
         if let (Ok(()), Some(waiter)) = (&told, waiter) {
             let waiter = waiter.bind(py);
             if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
-                let lost = pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer");
+                let lost =
+                    pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer");
                 waiter.call_method1(intern!(py, "set_exception"), (lost.into_value(py),))?;
             }
         }
@@ -109,8 +126,12 @@ impl Stream {
             this.get().unregister_transport(self.fd, transport);
         }
         let closed = self.close_owner(py);
-        let taken =
-            (self.protocol.take(), self.event_loop.take(), self.read_context.take(), self.write_context.take());
+        let taken = (
+            self.protocol.take(),
+            self.event_loop.take(),
+            self.read_context.take(),
+            self.write_context.take(),
+        );
         drop(taken);
         match self.server.take() {
             Some(server) => construct::detach(&server, transport).and(closed),
@@ -118,9 +139,15 @@ impl Stream {
         }
     }
 
-    fn schedule_connection_lost(&self, transport: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn schedule_connection_lost(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let py = transport.py();
-        let Some(this) = self.event_loop(py) else { return Ok(()) };
+        let Some(this) = self.event_loop(py) else {
+            return Ok(());
+        };
         let callback = transport.getattr(intern!(py, "_call_connection_lost"))?;
         Loop::call_soon_native(&this, callback.into(), PyTuple::new(py, [error])?.into())
     }
@@ -135,7 +162,9 @@ impl Stream {
         let named = PyDict::new(py);
         named.set_item("source", transport)?;
         let kind = py.get_type::<pyo3::exceptions::PyResourceWarning>();
-        let warned = py.import("warnings")?.call_method("warn", (text, kind), Some(&named));
+        let warned = py
+            .import("warnings")?
+            .call_method("warn", (text, kind), Some(&named));
         if let Some(this) = self.event_loop(py) {
             this.get().unwatch(py, self.fd, Direction::Read)?;
             this.get().unwatch(py, self.fd, Direction::Write)?;
@@ -154,7 +183,9 @@ impl Stream {
         match self.event_loop(py) {
             Some(this) if this.get().debug.get() => {
                 let logger = imports(py)?.logger.bind(py);
-                logger.call_method1(intern!(py, "debug"), (message, transport)).map(drop)
+                logger
+                    .call_method1(intern!(py, "debug"), (message, transport))
+                    .map(drop)
             }
             _ => Ok(()),
         }

@@ -43,7 +43,9 @@ pub(crate) fn new_stream<'py>(
             let fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
             (fd, Owner::of_socket(&socket)?, None)
         }
-        Origin::Accepted(descriptor, peer) => (descriptor.as_raw_fd(), Owner::Descriptor(descriptor), peer),
+        Origin::Accepted(descriptor, peer) => {
+            (descriptor.as_raw_fd(), Owner::Descriptor(descriptor), peer)
+        }
     };
     let knows_peer = match extra {
         Some(extra) => extra.contains(intern!(py, "peername"))?,
@@ -117,16 +119,24 @@ impl Stream {
         if self.closing.get() || self.reading_paused.get() {
             return Ok(());
         }
-        let Some(this) = self.event_loop(py) else { return Ok(()) };
+        let Some(this) = self.event_loop(py) else {
+            return Ok(());
+        };
         this.get().check_closed()?;
         drop(self.read_context.replace(Some(call::copy_context(py)?)));
-        this.get().watch(&this, self.fd, Direction::Read, Watcher::Stream(transport.into()))
+        this.get().watch(
+            &this,
+            self.fd,
+            Direction::Read,
+            Watcher::Stream(transport.into()),
+        )
     }
 
     /// `transport.set_protocol(protocol)`.
     pub(super) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = protocol.py();
-        self.buffered.set(protocol.is_instance(&imports(py)?.buffered_protocol.bind(py))?);
+        self.buffered
+            .set(protocol.is_instance(&imports(py)?.buffered_protocol.bind(py))?);
         self.protocol_connected.set(true);
         drop(self.protocol.replace(Some(protocol.into())));
         Ok(())
@@ -137,7 +147,9 @@ impl Stream {
 fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = server.py();
     if imports(py)?.server_takes_transport {
-        server.call_method1(intern!(py, "_attach"), (transport,)).map(drop)
+        server
+            .call_method1(intern!(py, "_attach"), (transport,))
+            .map(drop)
     } else {
         server.call_method0(intern!(py, "_attach")).map(drop)
     }
@@ -148,7 +160,9 @@ pub(super) fn detach(server: &Ref, transport: &Bound<'_, PyAny>) -> PyResult<()>
     let py = transport.py();
     let server = server.bind(py);
     if imports(py)?.server_takes_transport {
-        server.call_method1(intern!(py, "_detach"), (transport,)).map(drop)
+        server
+            .call_method1(intern!(py, "_detach"), (transport,))
+            .map(drop)
     } else {
         server.call_method0(intern!(py, "_detach")).map(drop)
     }

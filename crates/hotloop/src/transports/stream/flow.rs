@@ -32,20 +32,29 @@ impl Stream {
         self.tell_protocol(transport, intern!(transport.py(), "resume_writing"))
     }
 
-    fn tell_protocol(&self, transport: &Bound<'_, PyAny>, method: &Bound<'_, PyString>) -> PyResult<()> {
+    fn tell_protocol(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        method: &Bound<'_, PyString>,
+    ) -> PyResult<()> {
         let py = transport.py();
-        let Some(protocol) = self.protocol.get(py) else { return Ok(()) };
+        let Some(protocol) = self.protocol.get(py) else {
+            return Ok(());
+        };
         let error = match call::call_method0(&protocol, method) {
             Ok(_) => return Ok(()),
             Err(error) if call::ends_the_loop(py, &error) => return Err(error),
             Err(error) => error,
         };
-        let Some(this) = self.event_loop(py) else { return Err(error) };
+        let Some(this) = self.event_loop(py) else {
+            return Err(error);
+        };
         let context = PyDict::new(py);
         context.set_item("message", format!("protocol.{method}() failed"))?;
         context.set_item("exception", error.into_value(py))?;
         context.set_item("transport", transport)?;
         context.set_item("protocol", protocol.bind(py))?;
-        this.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
+        this.call_method1(intern!(py, "call_exception_handler"), (context,))
+            .map(drop)
     }
 }

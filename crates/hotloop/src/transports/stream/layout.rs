@@ -34,28 +34,44 @@ pub(super) fn check(base: &Bound<'_, PyType>) -> PyResult<()> {
 pub(super) fn members() -> Vec<ffi::PyMemberDef> {
     vec![
         offset_member(c"__dictoffset__", offset_of!(StreamObject, dict)),
-        offset_member(c"__weaklistoffset__", offset_of!(StreamObject, weak_references)),
+        offset_member(
+            c"__weaklistoffset__",
+            offset_of!(StreamObject, weak_references),
+        ),
     ]
 }
 
 pub(super) fn slots() -> Vec<(c_int, *mut c_void)> {
     vec![
-        (ffi::Py_tp_dealloc, dealloc as ffi::destructor as *mut c_void),
-        (ffi::Py_tp_finalize, finalize as ffi::destructor as *mut c_void),
-        (ffi::Py_tp_traverse, traverse as ffi::traverseproc as *mut c_void),
+        (
+            ffi::Py_tp_dealloc,
+            dealloc as ffi::destructor as *mut c_void,
+        ),
+        (
+            ffi::Py_tp_finalize,
+            finalize as ffi::destructor as *mut c_void,
+        ),
+        (
+            ffi::Py_tp_traverse,
+            traverse as ffi::traverseproc as *mut c_void,
+        ),
         (ffi::Py_tp_clear, clear as ffi::inquiry as *mut c_void),
         (ffi::Py_tp_repr, repr as ffi::reprfunc as *mut c_void),
     ]
 }
 
 /// Puts a state into a new object of `kind`, which is the type made for [`StreamObject`].
-pub(super) fn allocate<'py>(kind: &Bound<'py, PyType>, stream: Stream) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn allocate<'py>(
+    kind: &Bound<'py, PyType>,
+    stream: Stream,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = kind.py();
     let stream = ManuallyDrop::new(stream);
     // SAFETY: A3 by `from_owned_ptr_or_err`. A4: the memory is zeroed and as large as the struct. The collector
     // must not look at the state before it is there: the object is untracked until then.
     unsafe {
-        let object = Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(kind.as_type_ptr(), 0));
+        let object =
+            Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(kind.as_type_ptr(), 0));
         let object = match object {
             Ok(object) => object,
             Err(error) => {
@@ -95,14 +111,20 @@ unsafe extern "C" fn finalize(object: *mut PyObject) {
         let py = Python::assume_attached();
         let pending = PyErr::take(py);
         let object = Bound::from_borrowed_ptr(py, object);
-        crate::python::guard::unraisable(&object, |_| Stream::of(&object).warn_if_unclosed(&object));
+        crate::python::guard::unraisable(&object, |_| {
+            Stream::of(&object).warn_if_unclosed(&object)
+        });
         if let Some(pending) = pending {
             pending.restore(py);
         }
     }
 }
 
-unsafe extern "C" fn traverse(object: *mut PyObject, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
+unsafe extern "C" fn traverse(
+    object: *mut PyObject,
+    visit: ffi::visitproc,
+    arg: *mut c_void,
+) -> c_int {
     // SAFETY: A1, A4: the collector visits an object of our type; nothing here allocates or drops.
     unsafe {
         let fields: *mut StreamObject = object.cast();

@@ -68,7 +68,10 @@ pub(crate) struct Stream {
 
 /// Makes the type over the running Python's `asyncio.transports._FlowControlMixin`: `loop.sendfile` asks for it.
 pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
-    let base = py.import("asyncio.transports")?.getattr("_FlowControlMixin")?.cast_into::<PyType>()?;
+    let base = py
+        .import("asyncio.transports")?
+        .getattr("_FlowControlMixin")?
+        .cast_into::<PyType>()?;
     layout::check(&base)?;
     let made = HeapType {
         name: c"hotloop._core.SocketTransport",
@@ -92,7 +95,11 @@ impl Stream {
     }
 
     /// The descriptor is ready: the registry's watcher runs.
-    pub(crate) fn on_ready(_this: &Bound<'_, Loop>, object: &Ref, direction: Direction) -> PyResult<()> {
+    pub(crate) fn on_ready(
+        _this: &Bound<'_, Loop>,
+        object: &Ref,
+        direction: Direction,
+    ) -> PyResult<()> {
         let py = _this.py();
         let object = object.bind(py);
         let stream = Self::of(&object);
@@ -100,7 +107,9 @@ impl Stream {
             Direction::Read => stream.read_context.get(py),
             Direction::Write => stream.write_context.get(py),
         };
-        let Some(context) = context else { return Ok(()) };
+        let Some(context) = context else {
+            return Ok(());
+        };
         crate::python::call::within_context(py, &context, || match direction {
             Direction::Read => stream.read_ready(&object),
             Direction::Write => stream.write_ready(&object),

@@ -51,13 +51,19 @@ impl Stream {
             Some(Address::V6(_)) => "AF_INET6",
             Some(Address::Unix(_) | Address::Other) | None => "AF_UNIX",
         };
-        let socket = imports(py)?.socket.bind(py).call1((py.import("socket")?.getattr(family)?,))?;
+        let socket = imports(py)?
+            .socket
+            .bind(py)
+            .call1((py.import("socket")?.getattr(family)?,))?;
         socket.call_method0(intern!(py, "close"))?;
         Ok(socket)
     }
 
     /// The Python socket, made now if the transport has a bare descriptor; `None` if the transport is closed.
-    pub(super) fn python_socket<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    pub(super) fn python_socket<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         if let Some(socket) = self.owner.borrow().socket() {
             return Ok(Some(socket.bind(py).to_owned()));
         }

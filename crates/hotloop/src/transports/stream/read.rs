@@ -18,7 +18,9 @@ impl Stream {
         if self.lost.get() > 0 {
             return Ok(());
         }
-        let Some(protocol) = self.protocol.get(transport.py()) else { return Ok(()) };
+        let Some(protocol) = self.protocol.get(transport.py()) else {
+            return Ok(());
+        };
         if self.buffered.get() {
             self.read_into_buffer(transport, &protocol)
         } else {
@@ -28,16 +30,26 @@ impl Stream {
 
     fn read_data(&self, transport: &Bound<'_, PyAny>, protocol: &Ref) -> PyResult<()> {
         let py = transport.py();
-        let (Some(this), Some(fd)) = (self.event_loop(py), self.fd()) else { return Ok(()) };
+        let (Some(this), Some(fd)) = (self.event_loop(py), self.fd()) else {
+            return Ok(());
+        };
         let mut buffer = this.get().take_read_buffer();
         let received = reactor::recv(fd, &mut buffer);
-        let data = received.as_ref().ok().map(|&count| PyBytes::new(py, &buffer[..count]));
+        let data = received
+            .as_ref()
+            .ok()
+            .map(|&count| PyBytes::new(py, &buffer[..count]));
         this.get().return_read_buffer(buffer);
         match (received, data) {
             (Ok(0), _) => self.eof_received(transport, protocol),
             (Ok(_), Some(data)) => {
-                let result = call::call_method1(protocol, intern!(py, "data_received"), &data.into());
-                self.check(transport, result, "Fatal error: protocol.data_received() call failed.")?;
+                let result =
+                    call::call_method1(protocol, intern!(py, "data_received"), &data.into());
+                self.check(
+                    transport,
+                    result,
+                    "Fatal error: protocol.data_received() call failed.",
+                )?;
                 Ok(())
             }
             (Ok(_), None) => Ok(()),
@@ -50,22 +62,38 @@ impl Stream {
         let buffer = protocol
             .bind(py)
             .call_method1(intern!(py, "get_buffer"), (-1,))
-            .and_then(|buffer| if buffer.len()? == 0 { Err(empty_buffer()) } else { Ok(buffer) });
+            .and_then(|buffer| {
+                if buffer.len()? == 0 {
+                    Err(empty_buffer())
+                } else {
+                    Ok(buffer)
+                }
+            });
         let message = "Fatal error: protocol.get_buffer() call failed.";
-        let Some(buffer) = self.check(transport, buffer, message)? else { return Ok(()) };
+        let Some(buffer) = self.check(transport, buffer, message)? else {
+            return Ok(());
+        };
         let message = "Fatal read error on socket transport";
         let Some(mut target) = self.check(transport, writable(&buffer), message)? else {
             return Ok(());
         };
         // The call into the protocol may have closed the transport.
-        let Some(fd) = self.fd().filter(|_| self.lost.get() == 0) else { return Ok(()) };
+        let Some(fd) = self.fd().filter(|_| self.lost.get() == 0) else {
+            return Ok(());
+        };
         let received = reactor::recv_uninit(fd, target.memory());
         drop(target);
         match received {
             Ok(0) => self.eof_received(transport, protocol),
             Ok(count) => {
-                let result = protocol.bind(py).call_method1(intern!(py, "buffer_updated"), (count,));
-                self.check(transport, result, "Fatal error: protocol.buffer_updated() call failed.")?;
+                let result = protocol
+                    .bind(py)
+                    .call_method1(intern!(py, "buffer_updated"), (count,));
+                self.check(
+                    transport,
+                    result,
+                    "Fatal error: protocol.buffer_updated() call failed.",
+                )?;
                 Ok(())
             }
             Err(error) => self.read_failed(transport, &error),
@@ -96,7 +124,12 @@ impl Stream {
 
     /// The value, or `None` after the transport was closed because of the exception; `SystemExit` and
     /// `KeyboardInterrupt` pass through.
-    fn check<T>(&self, transport: &Bound<'_, PyAny>, result: PyResult<T>, message: &str) -> PyResult<Option<T>> {
+    fn check<T>(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        result: PyResult<T>,
+        message: &str,
+    ) -> PyResult<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(error) if call::ends_the_loop(transport.py(), &error) => Err(error),
@@ -147,4 +180,3 @@ fn writable(buffer: &Bound<'_, PyAny>) -> PyResult<Buffer> {
 fn empty_buffer() -> PyErr {
     PyRuntimeError::new_err("get_buffer() returned an empty buffer")
 }
-

@@ -37,13 +37,24 @@ impl AsRef<[u8]> for Piece {
 
 impl Stream {
     /// `transport.write(data)`.
-    pub(super) fn write(&self, transport: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn write(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let py = transport.py();
         if !is_bytes_like(data) {
             // The running Python's own method answers in its words; it raises before it does anything.
-            return imports(py)?.write_method.bind(py).call1((transport, data)).map(drop);
+            return imports(py)?
+                .write_method
+                .bind(py)
+                .call1((transport, data))
+                .map(drop);
         }
-        self.check_writable("Cannot call write() after write_eof()", "unable to write; sendfile is in progress")?;
+        self.check_writable(
+            "Cannot call write() after write_eof()",
+            "unable to write; sendfile is in progress",
+        )?;
         let queued = if data.is_exact_instance_of::<PyBytes>() {
             // SAFETY: A2: the caller holds the object during the call.
             let bytes = unsafe { bytes_of(data.as_ptr()) };
@@ -51,15 +62,25 @@ impl Stream {
         } else {
             self.write_buffer(transport, data)?
         };
-        if queued { self.maybe_pause_protocol(transport) } else { Ok(()) }
+        if queued {
+            self.maybe_pause_protocol(transport)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes from a buffer, which is released before the protocol hears of the queue's length.
-    fn write_buffer(&self, transport: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<bool> {
+    fn write_buffer(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
         let buffer = match Buffer::read(data) {
             Ok(buffer) => buffer,
             Err(error) => {
-                return self.fatal_error(transport, error, WRITE_FAILED).map(|()| false);
+                return self
+                    .fatal_error(transport, error, WRITE_FAILED)
+                    .map(|()| false);
             }
         };
         let bytes = buffer.bytes();
@@ -84,14 +105,18 @@ impl Stream {
             self.queue.borrow_mut().push(piece(0));
             return Ok(true);
         }
-        let Some(fd) = self.fd() else { return Ok(false) };
+        let Some(fd) = self.fd() else {
+            return Ok(false);
+        };
         let sent = match reactor::send(fd, bytes) {
             Ok(sent) if sent == bytes.len() => return Ok(false),
             Ok(sent) => sent,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
             Err(error) => {
                 let error = os_error(transport.py(), &error);
-                return self.fatal_error(transport, error, WRITE_FAILED).map(|()| false);
+                return self
+                    .fatal_error(transport, error, WRITE_FAILED)
+                    .map(|()| false);
             }
         };
         match piece(sent) {
@@ -103,7 +128,11 @@ impl Stream {
     }
 
     /// `transport.writelines(list_of_data)`: one system call for all of it, if nothing waits.
-    pub(super) fn writelines(&self, transport: &Bound<'_, PyAny>, list: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn writelines(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        list: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let py = transport.py();
         self.check_writable(
             "Cannot call writelines() after write_eof()",
@@ -152,9 +181,19 @@ impl Stream {
 
     /// Watches for writing, in a copy of the current context.
     fn watch_for_room(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Some(this) = self.event_loop(transport.py()) else { return Ok(()) };
-        drop(self.write_context.replace(Some(call::copy_context(transport.py())?)));
-        this.get().watch(&this, self.fd, Direction::Write, Watcher::Stream(transport.into()))
+        let Some(this) = self.event_loop(transport.py()) else {
+            return Ok(());
+        };
+        drop(
+            self.write_context
+                .replace(Some(call::copy_context(transport.py())?)),
+        );
+        this.get().watch(
+            &this,
+            self.fd,
+            Direction::Write,
+            Watcher::Stream(transport.into()),
+        )
     }
 
     /// The descriptor can be written again.
@@ -199,7 +238,11 @@ impl Stream {
         if self.closing.get() || self.eof_written.replace(true) {
             return Ok(());
         }
-        if self.queue.borrow().is_empty() { self.shutdown_write(py) } else { Ok(()) }
+        if self.queue.borrow().is_empty() {
+            self.shutdown_write(py)
+        } else {
+            Ok(())
+        }
     }
 
     fn shutdown_write(&self, py: Python<'_>) -> PyResult<()> {
