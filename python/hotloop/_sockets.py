@@ -34,18 +34,29 @@ class SocketMixin(LoopBase):
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receive into a writable buffer; return the number of bytes."""
-        return await self._method(sock, "recv_into", buf)  # type: ignore[no-any-return]
+        self._check_socket(sock)
+        outcome = self._try_recv_into(sock, buf)
+        if type(outcome) is int:
+            return outcome
+        return await self._finished(sock, outcome)  # type: ignore[no-any-return]
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram of up to `bufsize` bytes; return (bytes, address)."""
-        return await self._method(sock, "recvfrom", bufsize)  # type: ignore[no-any-return]
+        self._check_socket(sock)
+        outcome = self._try_recvfrom(sock, bufsize)
+        if type(outcome) is tuple:
+            return outcome
+        return await self._finished(sock, outcome)  # type: ignore[no-any-return]
 
     async def sock_recvfrom_into(
         self, sock: socket.socket, buf: Any, nbytes: int = 0
     ) -> tuple[int, Any]:
         """Receive a datagram into a writable buffer; return (number of bytes, address)."""
-        size = nbytes or len(buf)
-        return await self._method(sock, "recvfrom_into", buf, size)  # type: ignore[no-any-return]
+        self._check_socket(sock)
+        outcome = self._try_recvfrom_into(sock, buf, nbytes or len(buf))
+        if type(outcome) is tuple:
+            return outcome
+        return await self._finished(sock, outcome)  # type: ignore[no-any-return]
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         """Send all of a bytes-like object.
@@ -59,7 +70,11 @@ class SocketMixin(LoopBase):
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
         """Send a datagram to an address; return the number of bytes."""
-        return await self._method(sock, "sendto", data, address)  # type: ignore[no-any-return]
+        self._check_socket(sock)
+        outcome = self._try_sendto(sock, data, address)
+        if type(outcome) is int:
+            return outcome
+        return await self._finished(sock, outcome)  # type: ignore[no-any-return]
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect a socket to an address, whose host is looked up if it is a name."""
@@ -82,13 +97,6 @@ class SocketMixin(LoopBase):
         accepted: tuple[socket.socket, Any] = await self._finished(sock, outcome)
         accepted[0].setblocking(False)
         return accepted
-
-    async def _method(self, sock: socket.socket, name: str, *args: Any) -> Any:
-        self._check_socket(sock)
-        outcome = self._try_method(sock, name, args)
-        if futures.isfuture(outcome):
-            return await self._finished(sock, outcome)
-        return outcome
 
     async def _finished(self, sock: socket.socket, future: Any) -> Any:
         """The result of a waiting operation, which does not outlive the wait."""

@@ -78,11 +78,7 @@ pub fn send_to(fd: BorrowedFd<'_>, buf: &[u8], address: &Address) -> io::Result<
         Address::V4(to) => retry_on_intr(|| net::sendto(fd, buf, SEND, to)),
         Address::V6(to) => retry_on_intr(|| net::sendto(fd, buf, SEND, to)),
         Address::Unix(name) => {
-            let to = match name {
-                UnixName::Path(path) => SocketAddrUnix::new(&path[..]),
-                UnixName::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
-                UnixName::Unnamed => Err(Errno::INVAL),
-            }?;
+            let to = unix_address(name)?;
             retry_on_intr(|| net::sendto(fd, buf, SEND, &to))
         }
         Address::Other => Err(Errno::AFNOSUPPORT),
@@ -98,6 +94,43 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<Address>)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (socket, peer) = retry_on_intr(|| net::acceptfrom_with(fd, flags))?;
     Ok((socket, peer.map(Address::from)))
+}
+
+/// Begin to connect to `address`; on a non-blocking socket the outcome is told by [`take_error`] when it can be written.
+///
+/// # Errors
+/// connect(2): `EINPROGRESS`, and `EAGAIN` for Unix sockets, when it has to be waited for; `EINVAL` and `EAFNOSUPPORT`
+/// for the addresses that [`send_to`] refuses.
+pub fn connect(fd: BorrowedFd<'_>, address: &Address) -> io::Result<()> {
+    match address {
+        Address::V4(to) => net::connect(fd, to)?,
+        Address::V6(to) => net::connect(fd, to)?,
+        Address::Unix(name) => net::connect(fd, &unix_address(name)?)?,
+        Address::Other => return Err(Errno::AFNOSUPPORT.into()),
+    }
+    Ok(())
+}
+
+/// The families whose addresses [`Address`] can carry.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// `AF_INET`.
+    V4,
+    /// `AF_INET6`.
+    V6,
+    /// `AF_UNIX`.
+    Unix,
+}
+
+/// The family of a socket (`SO_DOMAIN`, socket(7)); `None` for others, and for what is no socket.
+#[must_use]
+pub fn family(fd: BorrowedFd<'_>) -> Option<Family> {
+    match sockopt::socket_domain(fd) {
+        Ok(AddressFamily::INET) => Some(Family::V4),
+        Ok(AddressFamily::INET6) => Some(Family::V6),
+        Ok(AddressFamily::UNIX) => Some(Family::Unix),
+        _ => None,
+    }
 }
 
 /// The address of this end of the socket.
@@ -148,4 +181,11 @@ pub fn is_tcp(fd: BorrowedFd<'_>) -> bool {
         Ok(AddressFamily::INET | AddressFamily::INET6)
     ) && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
         && sockopt::socket_protocol(fd) == Ok(Some(ipproto::TCP))
+}
+fn unix_address(name: &UnixName) -> Result<SocketAddrUnix, Errno> {
+    match name {
+        UnixName::Path(path) => SocketAddrUnix::new(&path[..]),
+        UnixName::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
+        UnixName::Unnamed => Err(Errno::INVAL),
+    }
 }

@@ -46,6 +46,13 @@ impl Buffer {
         unsafe { std::slice::from_raw_parts_mut(self.0.buf.cast(), self.0.len.unsigned_abs()) }
     }
 
+    /// The same as bytes, for system calls that take no other memory.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        let memory = self.memory();
+        // SAFETY: the exporter's memory is initialised: `bytes` reads it, too.
+        unsafe { &mut *(&raw mut *memory as *mut [u8]) }
+    }
+
     fn get(object: &Bound<'_, PyAny>, flags: std::ffi::c_int) -> PyResult<Self> {
         // The structure must not move once the exporter has filled it: some keep pointers into it.
         let mut view = Box::new(ffi::Py_buffer::new());

@@ -1,0 +1,264 @@
+//! Working with socket objects directly: `sock_recv` and its relatives.
+//!
+//! Each `sock_*` method is an `async def` of the Python half that calls a `_try_*` method here: it attempts the
+//! operation at once, as asyncio does, and returns either the result or a future to await. The attempt is a system
+//! call of ours for an exact `socket.socket`, and the socket's own method for everything else (a subclass may
+//! override it, an argument may be one that only Python understands). A wait that is cancelled or ends early is taken
+//! out of the registry by `_cancel_operation`.
+
+mod operation;
+
+use std::cell::Cell;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use hotloop_reactor::{self as reactor, Direction, Family};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyMemoryView, PyTuple};
+
+use crate::address;
+use crate::imports::imports;
+use crate::python::guard::none;
+use crate::python::{Buffer, call};
+
+use super::{Loop, Watcher};
+pub(crate) use operation::Operation;
+use operation::{Kind, would_block};
+
+#[pymethods]
+impl Loop {
+    /// Receive up to `n` bytes: bytes, or a future of them.
+    fn _try_recv<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        n: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let kind = match n.extract::<usize>() {
+            Ok(size) if is_plain(sock)? => Kind::Receive(size),
+            _ => method("recv", PyTuple::new(slf.py(), [n])?),
+        };
+        attempt(slf, sock, kind)
+    }
+
+    /// Receive into a buffer: the number of bytes, or a future of it.
+    fn _try_recv_into<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        buf: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let kind = match Buffer::write(buf) {
+            Ok(buffer) if is_plain(sock)? => Kind::ReceiveInto(buffer.into()),
+            _ => method("recv_into", PyTuple::new(slf.py(), [buf])?),
+        };
+        attempt(slf, sock, kind)
+    }
+
+    /// Receive a datagram of up to `bufsize` bytes: `(bytes, address)`, or a future of it.
+    fn _try_recvfrom<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        bufsize: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let kind = match bufsize.extract::<usize>() {
+            Ok(size) if known_family(sock)?.is_some() => Kind::ReceiveFrom(size),
+            _ => method("recvfrom", PyTuple::new(slf.py(), [bufsize])?),
+        };
+        attempt(slf, sock, kind)
+    }
+
+    /// Receive a datagram into the first `nbytes` of a buffer: `(number, address)`, or a future of it.
+    fn _try_recvfrom_into<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        buf: &Bound<'py, PyAny>,
+        nbytes: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let native = match (Buffer::write(buf), nbytes.extract::<usize>()) {
+            (Ok(buffer), Ok(size)) if size <= buffer.bytes().len() => {
+                known_family(sock)?.map(|_| Kind::ReceiveFromInto(buffer.into(), size))
+            }
+            _ => None,
+        };
+        let kind = match native {
+            Some(kind) => kind,
+            None => method("recvfrom_into", PyTuple::new(slf.py(), [buf, nbytes])?),
+        };
+        attempt(slf, sock, kind)
+    }
+
+    /// Send a datagram: the number of bytes, or a future of it.
+    fn _try_sendto<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        data: &Bound<'py, PyAny>,
+        address: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let to = known_family(sock)?.and_then(|family| address::from_python(family, address));
+        let kind = match (Buffer::read(data), to) {
+            (Ok(buffer), Some(to)) => Kind::SendTo(buffer, to),
+            _ => method("sendto", PyTuple::new(slf.py(), [data, address])?),
+        };
+        attempt(slf, sock, kind)
+    }
+
+    /// Send all of `data`: None, or a future of it.
+    fn _try_sendall<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        data: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        match Buffer::read(data) {
+            Ok(buffer) if is_plain(sock)? => {
+                attempt(slf, sock, Kind::SendAll(buffer, Cell::new(0)))
+            }
+            _ => {
+                // As asyncio: the first send goes through the socket, and raises what that raises.
+                let sent = match sock.call_method1(intern!(py, "send"), (data,)) {
+                    Ok(sent) => sent.extract::<usize>()?,
+                    Err(error) if would_block(py, &error) => 0,
+                    Err(error) => return Err(error),
+                };
+                let view = PyMemoryView::from(data)?;
+                if sent == view.len()? {
+                    return Ok(py.None().into_bound(py));
+                }
+                let bytes = view.call_method0(intern!(py, "tobytes"))?;
+                wait(
+                    slf,
+                    sock,
+                    Kind::SendAll(Buffer::read(&bytes)?, Cell::new(sent)),
+                )
+            }
+        }
+    }
+
+    /// Accept a connection: `(socket, address)`, or a future of it.
+    fn _try_accept<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        fileno(sock)?; // asyncio asks for the number first, and so do its errors
+        let kind = if is_plain(sock)? {
+            Kind::Accept
+        } else {
+            method("accept", PyTuple::empty(slf.py()))
+        };
+        attempt(slf, sock, kind)
+    }
+
+    /// Connect to a resolved address: None, or a future of it.
+    fn _try_connect<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        address: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let to = known_family(sock)?.and_then(|family| address::from_python(family, address));
+        let begun = match to {
+            Some(to) => operation::connect(py, fileno(sock)?, &to),
+            None => match sock.call_method1(intern!(py, "connect"), (address,)) {
+                Ok(_) => Ok(true),
+                Err(error) if would_block(py, &error) => Ok(false),
+                Err(error) => Err(error),
+            },
+        };
+        if begun? {
+            return Ok(none(py).into_bound(py));
+        }
+        wait(slf, sock, Kind::Connect(address.into()))
+    }
+
+    /// Stop waiting on behalf of a future; does nothing if somebody else waits for the descriptor by now.
+    fn _cancel_operation(
+        slf: &Bound<'_, Self>,
+        fd: RawFd,
+        future: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        for direction in [Direction::Read, Direction::Write] {
+            let ours = match slf.get().registry.borrow().watcher(fd, direction) {
+                Some(Watcher::Operation(operation)) => operation
+                    .bind(py)
+                    .cast::<Operation>()
+                    .is_ok_and(|operation| operation.get().is_for(future)),
+                _ => false,
+            };
+            if ours {
+                slf.get().unwatch(py, fd, direction)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tries once, and waits if the kernel says so.
+fn attempt<'py>(
+    slf: &Bound<'py, Loop>,
+    socket: &Bound<'py, PyAny>,
+    kind: Kind,
+) -> PyResult<Bound<'py, PyAny>> {
+    // A method of the socket finds its descriptor itself.
+    let fd = if matches!(kind, Kind::Method(..)) {
+        -1
+    } else {
+        fileno(socket)?
+    };
+    match kind.try_once(socket, fd)? {
+        Some(result) => Ok(result.into_bound(slf.py())),
+        None => wait(slf, socket, kind),
+    }
+}
+
+/// Puts the operation into the registry; returns its future.
+fn wait<'py>(
+    slf: &Bound<'py, Loop>,
+    socket: &Bound<'py, PyAny>,
+    kind: Kind,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = slf.py();
+    slf.get().check_closed()?;
+    let future = slf.call_method0(intern!(py, "create_future"))?;
+    let fd = fileno(socket)?;
+    slf.call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
+    let direction = kind.direction();
+    let operation = Operation::new(
+        kind,
+        socket.into(),
+        (&future).into(),
+        call::copy_context(py)?,
+    );
+    let operation = Bound::new(py, operation)?;
+    slf.get()
+        .watch(slf, fd, direction, Watcher::Operation(operation.into()))?;
+    Ok(future)
+}
+
+fn method(name: &'static str, args: Bound<'_, PyTuple>) -> Kind {
+    Kind::Method(name, args.into())
+}
+
+/// Whether the socket is exactly a `socket.socket`, whose methods do what the system calls do.
+fn is_plain(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(socket.get_type().as_ptr() == imports(socket.py())?.socket.as_ptr())
+}
+
+/// The family of a plain socket, if its addresses are known here.
+fn known_family(socket: &Bound<'_, PyAny>) -> PyResult<Option<Family>> {
+    if !is_plain(socket)? {
+        return Ok(None);
+    }
+    let fd = fileno(socket)?;
+    // SAFETY: the caller holds the socket whose descriptor this is.
+    Ok(if fd < 0 {
+        None
+    } else {
+        reactor::family(unsafe { BorrowedFd::borrow_raw(fd) })
+    })
+}
+
+fn fileno(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    socket
+        .call_method0(intern!(socket.py(), "fileno"))?
+        .extract()
+}

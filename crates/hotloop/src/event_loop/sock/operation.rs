@@ -1,0 +1,285 @@
+//! One `sock_*` call: what it does when the descriptor is ready, and the future that waits for it.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
+
+use hotloop_reactor::{self as reactor, Address, Direction};
+use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyMemoryError, PyOSError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+use rustix::io::Errno;
+
+use crate::address;
+use crate::errors::os_error;
+use crate::imports::imports;
+use crate::python::guard::none;
+use crate::python::{Buffer, Ref, call};
+
+use super::super::Loop;
+
+/// What is to be done when the descriptor is ready.
+pub(super) enum Kind {
+    /// `recv(size)`.
+    Receive(usize),
+    /// `recv_into(buffer)`.
+    ReceiveInto(RefCell<Buffer>),
+    /// `recvfrom(size)`.
+    ReceiveFrom(usize),
+    /// `recvfrom_into(buffer, size)`.
+    ReceiveFromInto(RefCell<Buffer>, usize),
+    /// `send` of what is left of a buffer, from this offset on.
+    SendAll(Buffer, Cell<usize>),
+    /// `sendto(buffer, address)`.
+    SendTo(Buffer, Address),
+    /// `accept()`.
+    Accept,
+    /// A connection that is under way, to this address.
+    Connect(Ref),
+    /// The socket's method of this name with these arguments.
+    Method(&'static str, Ref),
+}
+
+/// A `sock_*` call that waits.
+#[pyclass(frozen, module = "hotloop._core")]
+pub(crate) struct Operation {
+    kind: Kind,
+    socket: Ref,
+    future: Ref,
+    context: Ref,
+}
+
+// SAFETY: A1: used only by the thread that holds the interpreter.
+unsafe impl Send for Operation {}
+// SAFETY: A1, as above.
+unsafe impl Sync for Operation {}
+
+#[pymethods]
+impl Operation {
+    /// Names the operation in the debug mode's reports.
+    fn _read_ready(&self) {}
+
+    /// Names the operation in the debug mode's reports.
+    fn _write_ready(&self) {}
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.socket.traverse(&visit)?;
+        self.future.traverse(&visit)?;
+        self.context.traverse(&visit)?;
+        match &self.kind {
+            Kind::Method(_, object) | Kind::Connect(object) => object.traverse(&visit),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Operation {
+    pub(super) fn new(kind: Kind, socket: Ref, future: Ref, context: Ref) -> Self {
+        Self {
+            kind,
+            socket,
+            future,
+            context,
+        }
+    }
+
+    pub(super) fn is_for(&self, future: &Bound<'_, PyAny>) -> bool {
+        self.future.as_ptr() == future.as_ptr()
+    }
+
+    /// The descriptor is ready: tries again, and settles the future unless it would still block.
+    pub(crate) fn proceed(
+        this: &Bound<'_, Loop>,
+        slf: &Bound<'_, Self>,
+        fd: RawFd,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let operation = slf.get();
+        let context = operation.context.clone_ref(py);
+        let stop = || this.get().unwatch(py, fd, operation.kind.direction());
+        call::within_context(py, &context, || {
+            let future = operation.future.bind(py);
+            if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+                return stop().map(drop);
+            }
+            match operation.kind.try_once(&operation.socket.bind(py), fd) {
+                Ok(None) => Ok(()),
+                Ok(Some(result)) => {
+                    stop()?;
+                    let set = intern!(py, "set_result");
+                    future.call_method1(set, (result.bind(py),)).map(drop)
+                }
+                Err(error) if call::ends_the_loop(py, &error) => Err(error),
+                Err(error) => {
+                    stop()?;
+                    let set = intern!(py, "set_exception");
+                    future.call_method1(set, (error.into_value(py),)).map(drop)
+                }
+            }
+        })
+    }
+}
+
+impl Kind {
+    pub(super) fn direction(&self) -> Direction {
+        match self {
+            Self::Receive(_)
+            | Self::ReceiveInto(_)
+            | Self::ReceiveFrom(_)
+            | Self::ReceiveFromInto(..)
+            | Self::Accept => Direction::Read,
+            Self::Method(name, _) if name.starts_with("recv") || *name == "accept" => {
+                Direction::Read
+            }
+            Self::Method(..) | Self::SendAll(..) | Self::SendTo(..) | Self::Connect(_) => {
+                Direction::Write
+            }
+        }
+    }
+
+    /// One attempt: the result, or `None` if it would block.
+    pub(super) fn try_once(&self, socket: &Bound<'_, PyAny>, fd: RawFd) -> PyResult<Option<Ref>> {
+        let py = socket.py();
+        if let Self::Method(name, args) = self {
+            let args = args.bind(py).cast::<PyTuple>()?.to_owned();
+            return match socket.call_method1(*name, args) {
+                Ok(result) => Ok(Some(result.into())),
+                Err(error) if would_block(py, &error) => Ok(None),
+                Err(error) => Err(error),
+            };
+        }
+        if fd < 0 {
+            return Err(os_error(py, &Errno::BADF.into()));
+        }
+        // SAFETY: the caller or the operation holds the socket whose descriptor this is.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        match self {
+            Self::Receive(size) => settle(py, receive(fd, *size), |data| Ok(bytes(py, &data))),
+            Self::ReceiveInto(buffer) => {
+                let received = reactor::recv_uninit(fd, buffer.borrow_mut().memory());
+                settle(py, received, |count| number(py, count))
+            }
+            Self::ReceiveFrom(size) => {
+                let mut memory = Vec::new();
+                if memory.try_reserve_exact(*size).is_err() {
+                    return Err(PyMemoryError::new_err(()));
+                }
+                memory.resize(*size, 0);
+                let received = reactor::recv_from(fd, &mut memory);
+                settle(py, received, |(count, sender)| {
+                    let sender = address::sender_to_python(py, sender.as_ref())?;
+                    pair(py, bytes(py, &memory[..count]), sender)
+                })
+            }
+            Self::ReceiveFromInto(buffer, size) => {
+                let received = {
+                    let mut buffer = buffer.borrow_mut();
+                    reactor::recv_from(fd, &mut buffer.bytes_mut()[..*size])
+                };
+                settle(py, received, |(count, sender)| {
+                    let sender = address::sender_to_python(py, sender.as_ref())?;
+                    pair(py, number(py, count)?, sender)
+                })
+            }
+            Self::SendAll(buffer, sent) => {
+                let data = buffer.bytes();
+                match reactor::send(fd, &data[sent.get()..]) {
+                    Ok(count) => sent.set(sent.get() + count),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(os_error(py, &error)),
+                }
+                Ok((sent.get() == data.len()).then(|| none(py)))
+            }
+            Self::SendTo(buffer, to) => {
+                settle(py, reactor::send_to(fd, buffer.bytes(), to), |count| {
+                    number(py, count)
+                })
+            }
+            Self::Accept => settle(py, reactor::accept(fd), |(descriptor, peer)| {
+                let named = PyDict::new(py);
+                named.set_item(intern!(py, "fileno"), descriptor.into_raw_fd())?;
+                let socket = imports(py)?.socket.bind(py).call((), Some(&named))?;
+                socket.call_method1(intern!(py, "setblocking"), (false,))?;
+                pair(
+                    py,
+                    socket.into(),
+                    address::sender_to_python(py, peer.as_ref())?,
+                )
+            }),
+            Self::Connect(address) => match reactor::take_error(fd) {
+                Ok(None) => Ok(Some(none(py))),
+                Ok(Some(error)) => {
+                    let text = format!("Connect call failed {}", address.bind(py).str()?);
+                    let code = error.raw_os_error().unwrap_or_default();
+                    Err(PyErr::from_value(
+                        py.get_type::<PyOSError>().call1((code, text))?,
+                    ))
+                }
+                Err(error) => Err(os_error(py, &error)),
+            },
+            Self::Method(..) => Ok(None), // answered above
+        }
+    }
+}
+
+/// Begins to connect: true if that was all, false if the kernel goes on with it.
+pub(super) fn connect(py: Python<'_>, fd: RawFd, to: &Address) -> PyResult<bool> {
+    if fd < 0 {
+        return Err(os_error(py, &Errno::BADF.into()));
+    }
+    // SAFETY: the caller holds the socket whose descriptor this is.
+    match reactor::connect(unsafe { BorrowedFd::borrow_raw(fd) }, to) {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            let waits = [Errno::INPROGRESS, Errno::AGAIN, Errno::ALREADY, Errno::INTR];
+            match error.raw_os_error() {
+                Some(code) if waits.iter().any(|wait| wait.raw_os_error() == code) => Ok(false),
+                _ => Err(os_error(py, &error)),
+            }
+        }
+    }
+}
+
+/// Whether a socket's method says that it would have to wait.
+pub(super) fn would_block(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py)
+}
+
+/// Receives through memory of our own, so that a short answer to a generous size keeps only what it needs.
+fn receive(fd: BorrowedFd<'_>, size: usize) -> io::Result<Vec<u8>> {
+    let mut memory = Vec::new();
+    memory
+        .try_reserve_exact(size)
+        .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let count = reactor::recv_uninit(fd, &mut memory.spare_capacity_mut()[..size])?;
+    // SAFETY: the kernel has written so many bytes.
+    unsafe { memory.set_len(count) };
+    Ok(memory)
+}
+
+fn settle<T>(
+    py: Python<'_>,
+    outcome: io::Result<T>,
+    make: impl FnOnce(T) -> PyResult<Ref>,
+) -> PyResult<Option<Ref>> {
+    match outcome {
+        Ok(value) => make(value).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(PyMemoryError::new_err(())),
+        Err(error) => Err(os_error(py, &error)),
+    }
+}
+
+fn bytes(py: Python<'_>, data: &[u8]) -> Ref {
+    PyBytes::new(py, data).into()
+}
+
+fn number(py: Python<'_>, count: usize) -> PyResult<Ref> {
+    Ok(count.into_pyobject(py)?.into())
+}
+
+fn pair(py: Python<'_>, first: Ref, second: Ref) -> PyResult<Ref> {
+    Ok(PyTuple::new(py, [first.bind(py), second.bind(py)])?.into())
+}
