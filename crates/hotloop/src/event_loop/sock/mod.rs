@@ -249,12 +249,12 @@ fn known_family(socket: &Bound<'_, PyAny>) -> PyResult<Option<Family>> {
         return Ok(None);
     }
     let fd = fileno(socket)?;
+    if fd < 0 {
+        return Ok(None);
+    }
     // SAFETY: the caller holds the socket whose descriptor this is.
-    Ok(if fd < 0 {
-        None
-    } else {
-        reactor::family(unsafe { BorrowedFd::borrow_raw(fd) })
-    })
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(reactor::family(fd))
 }
 
 fn fileno(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
