@@ -2,7 +2,11 @@
 //!
 //! A name that is missing gives one `ImportError` that says which, never a crash later.
 
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
 use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule, PyType};
@@ -23,6 +27,9 @@ pub(crate) struct Imports {
     /// as asyncio does, because programs replace them there.
     pub(crate) futures_namespace: Py<PyDict>,
     pub(crate) tasks_namespace: Py<PyDict>,
+    /// `_asyncio.Task`, if asyncio has its C half, and the type of its step objects, once one was seen.
+    c_task: Option<Ref>,
+    step_type: AtomicPtr<ffi::PyTypeObject>,
     /// `asyncio.futures._set_result_unless_cancelled`.
     pub(crate) set_result_unless_cancelled: Ref,
     /// `asyncio.format_helpers._format_callback_source`, and whether it takes `debug=` (3.12.5, 3.13).
@@ -65,6 +72,41 @@ pub(crate) struct BaseLoop {
     pub(crate) create_future: Ref,
 }
 
+impl Imports {
+    /// Whether an object is a task of asyncio's C half.
+    ///
+    /// # Safety
+    /// `object` is null or alive (A2).
+    pub(crate) unsafe fn is_task(&self, object: *mut ffi::PyObject) -> bool {
+        let Some(task) = &self.c_task else {
+            return false;
+        };
+        // SAFETY: by the caller; comparing types runs no code.
+        !object.is_null() && unsafe { ffi::PyObject_TypeCheck(object, task.as_ptr().cast()) } != 0
+    }
+
+    /// Whether a type is that of the C task's step objects, which asyncio does not export: it is known by its name
+    /// at first and by its address from then on.
+    ///
+    /// # Safety
+    /// `kind` is alive (A2).
+    pub(crate) unsafe fn is_task_step(&self, kind: *mut ffi::PyTypeObject) -> bool {
+        let known = self.step_type.load(Ordering::Relaxed);
+        if !known.is_null() {
+            return kind == known;
+        }
+        // SAFETY: by the caller; the name of a type is a C string that lives as long as it does.
+        let name = unsafe { CStr::from_ptr((*kind).tp_name) };
+        if name != c"TaskStepMethWrapper" && name != c"_asyncio.TaskStepMethWrapper" {
+            return false;
+        }
+        // SAFETY: A2; kept for ever, so that no other type can have its address.
+        unsafe { ffi::Py_INCREF(kind.cast()) };
+        self.step_type.store(kind, Ordering::Relaxed);
+        true
+    }
+}
+
 static IMPORTS: PyOnceLock<Imports> = PyOnceLock::new();
 
 /// The table; filled when the module was imported.
@@ -95,6 +137,12 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
             create_task: method("create_task")?,
             create_future: method("create_future")?,
         },
+        c_task: py
+            .import("_asyncio")
+            .and_then(|module| module.getattr("Task"))
+            .map(Ref::from)
+            .ok(),
+        step_type: AtomicPtr::new(std::ptr::null_mut()),
         set_result_unless_cancelled: name(&futures, "_set_result_unless_cancelled")?.into(),
         futures_namespace: futures.dict().unbind(),
         tasks_namespace: py.import("asyncio.tasks")?.dict().unbind(),

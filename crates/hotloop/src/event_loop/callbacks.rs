@@ -12,7 +12,7 @@ use pyo3::{Borrowed, intern};
 
 use crate::handles;
 use crate::imports::{BaseLoop, imports};
-use crate::python::guard::boolean;
+use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{method_fast, method_noargs};
 use crate::python::{FastArguments, Ref};
 
@@ -86,6 +86,10 @@ fn call_soon<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let this = receiver(&slf);
+    if let Some(step) = task_step(py, this, arguments)? {
+        this.get().push_ready(step);
+        return Ok(none(py));
+    }
     match Call::parse(py, this, arguments, 0)? {
         Some(call) => {
             let handle = handles::new_handle(py, this, call.callback, call.args, call.context)?;
@@ -94,6 +98,45 @@ fn call_soon<'py>(
         }
         None => forward(py, slf, arguments, |base| &base.call_soon),
     }
+}
+
+/// A step or a wake-up that the C task of asyncio schedules for itself: it stands in the queue without a handle.
+///
+/// `_asyncio` drops what `call_soon` returns, so nobody can miss the handle. A call is one of these if the keyword's
+/// name is not interned, which no Python code can bring about, and the callback belongs to a C task: its step object,
+/// whose type nobody else can reach, or a built-in method.
+fn task_step(
+    py: Python<'_>,
+    this: &Bound<'_, Loop>,
+    arguments: FastArguments<'_, '_>,
+) -> PyResult<Option<Entry>> {
+    let Some(context) = arguments.keyword_from_c() else {
+        return Ok(None);
+    };
+    let state = this.get();
+    let (Some(callback), 1..=2, false, false) = (
+        arguments.get(0),
+        arguments.positional_count(),
+        state.debug.get(),
+        state.closed.get(),
+    ) else {
+        return Ok(None);
+    };
+    let imports = imports(py)?;
+    // SAFETY: A2: the callback and what it belongs to are held by the caller; none of this runs Python code.
+    let of_task = unsafe {
+        let kind = ffi::Py_TYPE(callback.as_ptr());
+        imports.is_task_step(kind)
+            || (ffi::PyCFunction_CheckExact(callback.as_ptr()) != 0
+                && imports.is_task(ffi::PyCFunction_GET_SELF(callback.as_ptr())))
+    };
+    // SAFETY: A2, as above.
+    let is_context = unsafe { ffi::PyContext_CheckExact(context.as_ptr()) } != 0;
+    Ok((of_task && is_context).then(|| Entry::Step {
+        callback: (&*callback).into(),
+        argument: arguments.get(1).map(|argument| (&*argument).into()),
+        context: (&*context).into(),
+    }))
 }
 
 fn call_soon_threadsafe<'py>(

@@ -40,10 +40,30 @@ pub(crate) use watch_fd::Watcher;
 pub(crate) enum Entry {
     /// A native handle.
     Handle(Ref),
+    /// A step or a wake-up of asyncio's C task, with the future that wakes it.
+    Step {
+        callback: Ref,
+        argument: Option<Ref>,
+        context: Ref,
+    },
     /// A handle that somebody else made and put there: its `_run()` is called.
     Foreign(Ref),
     /// A descriptor that became ready for the watcher that has it under this token.
     Ready(Token, hotloop_reactor::Direction),
+}
+
+impl Entry {
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Handle(handle) | Self::Foreign(handle) => handle.traverse(visit),
+            Self::Step { callback, argument, context } => {
+                callback.traverse(visit)?;
+                context.traverse(visit)?;
+                argument.as_ref().map_or(Ok(()), |argument| argument.traverse(visit))
+            }
+            Self::Ready(..) => Ok(()),
+        }
+    }
 }
 
 /// The size of the buffer that plain reads share, in bytes: what asyncio asks of one `recv`.
@@ -168,9 +188,7 @@ impl Loop {
         self.loop_keyword.traverse(&visit)?;
         if let Ok(ready) = self.ready.try_borrow() {
             for entry in ready.iter() {
-                if let Entry::Handle(object) | Entry::Foreign(object) = entry {
-                    object.traverse(&visit)?;
-                }
+                entry.traverse(&visit)?;
             }
         }
         if let Ok(timers) = self.timers.try_borrow() {

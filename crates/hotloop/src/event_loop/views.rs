@@ -4,7 +4,7 @@
 
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyTuple};
 
 use crate::handles;
 use crate::python::Ref;
@@ -156,15 +156,24 @@ impl Entry {
             Self::Handle(handle) => Self::Handle(handle.clone_ref(py)),
             Self::Foreign(handle) => Self::Foreign(handle.clone_ref(py)),
             Self::Ready(token, direction) => Self::Ready(*token, *direction),
+            Self::Step { callback, argument, context } => Self::Step {
+                callback: callback.clone_ref(py),
+                argument: argument.as_ref().map(|argument| argument.clone_ref(py)),
+                context: context.clone_ref(py),
+            },
         }
     }
 
     /// The entry as a handle: that of a descriptor is made on the spot, and runs what the entry would.
-    fn into_handle(self, this: &Bound<'_, Loop>) -> PyResult<Ref> {
+    pub(super) fn into_handle(self, this: &Bound<'_, Loop>) -> PyResult<Ref> {
         let py = this.py();
         let (token, direction) = match self {
             Self::Handle(handle) | Self::Foreign(handle) => return Ok(handle),
             Self::Ready(token, direction) => (token, direction),
+            Self::Step { callback, argument, context } => {
+                let args = PyTuple::new(py, argument.iter().map(|argument| argument.bind(py)))?;
+                return handles::new_handle(py, this, callback, args.into(), Some(context));
+            }
         };
         let watcher = {
             let registry = this.get().registry.borrow();
@@ -181,7 +190,7 @@ impl Entry {
             py,
             this,
             nothing.into(),
-            pyo3::types::PyTuple::empty(py).into(),
+            PyTuple::empty(py).into(),
             None,
         )
     }

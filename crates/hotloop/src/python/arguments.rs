@@ -107,6 +107,16 @@ impl<'a, 'py> FastArguments<'a, 'py> {
         }
     }
 
+    /// The value of the only keyword, if its name is the remembered one that C code made (`_asyncio` passes
+    /// `context` so) and not one that stands in Python code.
+    pub(crate) fn keyword_from_c(&self) -> Option<Borrowed<'a, 'py, PyAny>> {
+        if self.keyword_count() != 1 {
+            return None;
+        }
+        let (name, value) = self.keyword(0)?;
+        (name.as_ptr() == KNOWN[1].load(Ordering::Relaxed)).then_some(value)
+    }
+
     /// The positional arguments from `start` on, as a tuple.
     pub(crate) fn rest(&self, start: usize) -> PyResult<Ref> {
         let rest = self.all[..self.positional].get(start..).unwrap_or_default();
@@ -172,12 +182,13 @@ impl<'a, 'py> FastArguments<'a, 'py> {
     }
 }
 
+/// A name that C code made and the interned one of the same text: the pair that was seen first. Both are kept alive,
+/// so that no other string can have their addresses.
+static KNOWN: [AtomicPtr<ffi::PyObject>; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
+
 /// Names in Python code and ours are both interned, so the same text is the same object; those that C code makes
 /// (`_asyncio` does) are not.
 fn same_text(given: &Bound<'_, PyAny>, name: &Bound<'_, PyAny>) -> bool {
-    /// The one such name that was seen first; kept alive, so that no other string can have its address.
-    static KNOWN: [AtomicPtr<ffi::PyObject>; 2] =
-        [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
     if given.as_ptr() == name.as_ptr() {
         return true;
     }

@@ -33,6 +33,34 @@ pub(crate) fn call_in_context(
     }
 }
 
+/// Calls `callable(argument)`, or `callable()`, in a context that is exactly of the built-in type.
+///
+/// # Errors
+/// As [`call_in_context`].
+pub(crate) fn call_in_exact_context(
+    py: Python<'_>,
+    context: &Ref,
+    callable: &Ref,
+    argument: Option<&Ref>,
+) -> PyResult<Ref> {
+    within_context(py, context, || {
+        // SAFETY: A2: the caller holds both for the whole call; A3 by `from_new`. The place before the argument is
+        // ours to lend (`PY_VECTORCALL_ARGUMENTS_OFFSET`).
+        unsafe {
+            let result = match argument {
+                None => ffi::PyObject_CallNoArgs(callable.as_ptr()),
+                Some(argument) => {
+                    let args = [std::ptr::null_mut(), argument.as_ptr()];
+                    let count = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+                    let names = std::ptr::null_mut();
+                    ffi::PyObject_Vectorcall(callable.as_ptr(), args.as_ptr().add(1), count, names)
+                }
+            };
+            Ref::from_new(py, result)
+        }
+    })
+}
+
 /// A copy of the current context.
 pub(crate) fn copy_context(py: Python<'_>) -> PyResult<Ref> {
     // SAFETY: A1 by the token, A3 by `from_new`.
