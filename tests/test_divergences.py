@@ -7,12 +7,15 @@ import signal
 import socket
 
 import pytest
+
 from helpers import Recorder
 
 pytestmark = pytest.mark.hotloop_only
 
 
-async def test_a_socket_closed_behind_its_transport_stays_open_until_the_transport_lets_go(loop, pair):
+async def test_a_socket_closed_behind_its_transport_stays_open_until_the_transport_lets_go(
+    loop, pair
+):
     left, right = pair
     protocol = Recorder()
     transport, _ = await loop.create_connection(lambda: protocol, sock=left)

@@ -8,6 +8,7 @@ import threading
 import weakref
 
 import pytest
+
 from helpers import Recorder, run_once
 
 
@@ -42,7 +43,7 @@ def test_a_handle_that_is_made_in_a_running_loop_and_kept_is_collected(loop):
     loop.call_soon(make)
     loop.run_forever()
     reference = weakref.ref(node)
-    del node, make
+    node = make = None  # ruff takes names of a closure for unbound after `del`
     assert collected(reference)
 
 
@@ -85,7 +86,7 @@ def test_a_handle_posted_by_another_thread_and_kept_is_collected_with_its_contex
     reference = weakref.ref(node)
     assert node.handle._context[variable] is node
     assert gc.is_tracked(node.handle._context)
-    del node, thread, post
+    node = thread = post = None
     assert collected(reference)
 
 
@@ -101,9 +102,9 @@ def test_an_unclosed_loop_with_a_waiting_callback_is_collected(loop_factory, ran
         lost.call_soon(node.method, node)
     node.timer = lost.call_later(1000, node.method)
     reference = weakref.ref(node)
-    del node
+    node = None
     with pytest.warns(ResourceWarning, match="unclosed event loop"):
-        del lost
+        lost = None
         assert collected(reference)
 
 

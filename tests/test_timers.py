@@ -256,3 +256,28 @@ def test_close_drops_timers(loop):
     loop.close()
     gc.collect()
     assert reference() is None
+
+
+def test_call_at_takes_its_arguments_by_name(loop):
+    got = []
+    loop.call_at(when=loop.time(), callback=lambda: got.append("both"))
+    loop.call_at(loop.time(), callback=lambda: got.append("one"), context=None)
+    loop.call_later(delay=0, callback=loop.stop)
+    loop.run_forever()
+    assert got == ["both", "one"]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((), {}),
+        ((1.0,), {}),
+        ((1.0, print), {"when": 2.0}),
+        ((1.0, print), {"callback": print}),
+        ((1.0, print), {"unknown": 1}),
+        ((), {"callback": print}),
+    ],
+)
+def test_wrong_arguments_of_call_at_are_refused_in_the_words_of_the_stdlib(loop, args, kwargs):
+    same_as_stdlib(loop, lambda tried: tried.call_at(*args, **kwargs))
+    assert len(loop._scheduled) == 0

@@ -221,3 +221,15 @@ async def test_streams_write_and_drain(loop, unix_path):
         assert await reader.read() == BIG + BIG
         writer.close()
         await writer.wait_closed()
+
+
+async def test_arguments_may_be_given_by_name(loop, link):
+    async with link() as pair:
+        pair.transport.set_protocol(protocol=pair.transport.get_protocol())
+        pair.transport.write(data=b"by ")
+        pair.transport.writelines(list_of_data=[b"na", b"me"])
+        assert await pair.theirs.received(7) == b"by name"
+        with pytest.raises(TypeError):
+            pair.transport.write()
+        with pytest.raises(TypeError):
+            pair.transport.write(b"x", data=b"y")

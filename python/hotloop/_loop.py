@@ -74,6 +74,7 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
             self._run_forever_cleanup()
 
     if sys.version_info < (3, 13):
+
         def _run_forever_setup(self) -> None:
             """What comes before the first iteration; a method of its own from 3.13 on."""
             self._check_closed()
@@ -125,7 +126,7 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
         ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
         ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
     ) -> Any:
-        """asyncio's TLS protocol over a native stream transport."""
+        """The TLS protocol of asyncio over a native stream transport."""
         ssl_protocol: Any = sslproto.SSLProtocol(
             self,
             protocol,
@@ -133,7 +134,8 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
             waiter,
             server_side,
             server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
+            # Seconds, as floats, too: typeshed's `int` is narrower than asyncio.
+            ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 from ._loop import EventLoop
 
-if TYPE_CHECKING:
-    _Base = asyncio.DefaultEventLoopPolicy
-elif sys.version_info < (3, 14):
+if TYPE_CHECKING or sys.version_info < (3, 14):
     _Base = asyncio.DefaultEventLoopPolicy
 else:
     _Base = getattr(asyncio.events, "_AbstractEventLoopPolicy", None)

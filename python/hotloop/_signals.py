@@ -16,10 +16,12 @@ import threading
 import warnings
 from asyncio import events
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVarTuple
 
 from ._borrowed import borrow
 from ._state import LoopBase
+
+_Ts = TypeVarTuple("_Ts")
 
 _add_signal_handler = borrow("add_signal_handler")
 _remove_signal_handler = borrow("remove_signal_handler")
@@ -40,7 +42,7 @@ class SignalMixin(LoopBase):
         _handle_signal = borrow("_handle_signal")
         _check_signal = borrow("_check_signal")
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call `callback(*args)` in the loop when a signal arrives.
 
         Raises ValueError, TypeError or RuntimeError for a signal that cannot be handled, from

@@ -7,7 +7,7 @@ They are coroutines because asyncio's are: nothing happens before they are await
 from __future__ import annotations
 
 import socket
-from asyncio import base_events, futures
+from asyncio import base_events
 from typing import Any
 
 from ._state import LoopBase

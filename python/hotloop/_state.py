@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 
 from . import _core
 
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any
+
 
 class State(_core.Loop):
     """Slots for the attributes of `asyncio.BaseEventLoop` on 3.11-3.15 and for our own."""
@@ -40,7 +44,30 @@ class State(_core.Loop):
 
 
 if TYPE_CHECKING:
-    LoopBase = State
+
+    class LoopBase(_core.Loop, asyncio.BaseEventLoop):
+        """What the loop's mix-ins may use of it; the private names are `BaseEventLoop`'s."""
+
+        _old_agen_hooks: Any
+
+        def _check_closed(self) -> None: ...
+        def _check_running(self) -> None: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
+        def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
+        def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
+        def _run_forever_setup(self) -> None: ...
+        def _run_forever_cleanup(self) -> None: ...
+        async def _ensure_resolved(
+            self,
+            address: Any,
+            *,
+            family: int = 0,
+            type: int = 0,
+            proto: int = 0,
+            flags: int = 0,
+            loop: asyncio.AbstractEventLoop,
+        ) -> list[Any]: ...
+
 else:
     #: The base of the loop's mix-ins: for type checkers the loop itself. At run time it is nothing,
     #: so that `_core.Loop` stands before them in the method order, as near to the front as can be:

@@ -97,7 +97,12 @@ class SubprocessMixin(LoopBase):
             returncode = unix_events.waitstatus_to_exitcode(status)  # type: ignore[attr-defined]
         transport._process_exited(returncode)
 
-    def _child_watcher_callback(self, pid: int, returncode: int, transport: Any) -> None:
+    def _child_watcher_callback(
+        self,
+        pid: int,  # noqa: ARG002 - watchers pass it
+        returncode: int,
+        transport: Any,
+    ) -> None:
         """A child watcher says, from whatever thread, that a child has ended."""
         self.call_soon_threadsafe(transport._process_exited, returncode)
 

@@ -88,19 +88,28 @@ class SelectorView(selectors.BaseSelector):
             raise RuntimeError("Selector is closed")
         return _Keys(loop)
 
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+    def register(
+        self,
+        fileobj: Any,  # noqa: ARG002
+        events: int,  # noqa: ARG002
+        data: Any = None,  # noqa: ARG002
+    ) -> selectors.SelectorKey:
         """Not possible here: RuntimeError says what to use instead."""
         raise RuntimeError(_USE_THE_LOOP)
 
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:  # noqa: ARG002
         """Not possible here: RuntimeError says what to use instead."""
         raise RuntimeError(_USE_THE_LOOP)
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+    def select(
+        self,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> list[tuple[selectors.SelectorKey, int]]:
         """Not possible here: RuntimeError says what to use instead."""
         raise RuntimeError(_USE_THE_LOOP)
 
 
 _USE_THE_LOOP = (
-    "hotloop's selector is a view: use loop.add_reader() and loop.add_writer() to watch a descriptor"
+    "hotloop's selector is a view: "
+    "use loop.add_reader() and loop.add_writer() to watch a descriptor"
 )

@@ -24,38 +24,38 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     let methods = vec![
         method_fast!(
             c"call_soon",
-            c"call_soon(callback, *args, context=None)\n--\n\nCall a callback in the next iteration, in order.",
+            c"call_soon($self, /, callback, *args, context=None)\n--\n\nCall a callback in the next iteration, in order.",
             call_soon
         ),
         method_fast!(
             c"call_soon_threadsafe",
-            c"call_soon_threadsafe(callback, *args, context=None)\n--\n\nLike call_soon(), from any thread.",
+            c"call_soon_threadsafe($self, /, callback, *args, context=None)\n--\n\nLike call_soon(), from any thread.",
             call_soon_threadsafe
         ),
         method_fast!(
             c"call_later",
-            c"call_later(delay, callback, *args, context=None)\n--\n\nCall a callback after a delay in seconds.",
+            c"call_later($self, /, delay, callback, *args, context=None)\n--\n\nCall a callback after a delay in seconds.",
             super::timers::call_later
         ),
         method_fast!(
             c"call_at",
-            c"call_at(when, callback, *args, context=None)\n--\n\nCall a callback at a time of loop.time().",
+            c"call_at($self, /, when, callback, *args, context=None)\n--\n\nCall a callback at a time of loop.time().",
             super::timers::call_at
         ),
         method_noargs!(
             c"time",
-            c"time()\n--\n\nReturn time.monotonic(), in seconds.",
+            c"time($self, /)\n--\n\nReturn time.monotonic(), in seconds.",
             super::timers::time
         ),
         method_fast!(
             c"create_task",
-            c"create_task(coro, **kwargs)\n--\n\nSchedule a coroutine object; return a task.",
+            c"create_task($self, /, coro, **kwargs)\n--\n\nSchedule a coroutine object; return a task.",
             create_task
         ),
-        method_noargs!(c"get_debug", c"get_debug()\n--\n\nReturn the debug mode, a bool.", get_debug),
+        method_noargs!(c"get_debug", c"get_debug($self, /)\n--\n\nReturn the debug mode, a bool.", get_debug),
         method_noargs!(
             c"create_future",
-            c"create_future()\n--\n\nReturn a future attached to the loop.",
+            c"create_future($self, /)\n--\n\nReturn a future attached to the loop.",
             create_future
         ),
     ];
@@ -128,7 +128,7 @@ fn task_step(
         let kind = ffi::Py_TYPE(callback.as_ptr());
         imports.is_task_step(kind)
             || (ffi::PyCFunction_CheckExact(callback.as_ptr()) != 0
-                && imports.is_task(ffi::PyCFunction_GET_SELF(callback.as_ptr())))
+                && imports.is_task(ffi::PyCFunction_GetSelf(callback.as_ptr())))
     };
     // SAFETY: A2, as above.
     let is_context = unsafe { ffi::PyContext_CheckExact(context.as_ptr()) } != 0;

@@ -204,14 +204,22 @@ impl Loop {
                 // In debug mode through the Python method, which may be wrapped by a tool.
                 self.run_timed(this, &handle, || run_in_python(py, &handle))
             }
-            Entry::Step { callback, argument, context } if !self.debug.get() => {
+            Entry::Step {
+                callback,
+                argument,
+                context,
+            } if !self.debug.get() => {
                 let argument = argument.as_ref();
                 match call::call_in_exact_context(py, &context, &callback, argument) {
                     Ok(_) => Ok(()),
                     Err(error) if call::ends_the_loop(py, &error) => Err(error),
                     Err(error) => {
                         let argument = argument.map(|argument| argument.clone_ref(py));
-                        let entry = Entry::Step { callback, argument, context };
+                        let entry = Entry::Step {
+                            callback,
+                            argument,
+                            context,
+                        };
                         handles::report(py, &entry.into_handle(this)?, error)
                     }
                 }

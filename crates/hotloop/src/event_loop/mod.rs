@@ -56,10 +56,16 @@ impl Entry {
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Handle(handle) | Self::Foreign(handle) => handle.traverse(visit),
-            Self::Step { callback, argument, context } => {
+            Self::Step {
+                callback,
+                argument,
+                context,
+            } => {
                 callback.traverse(visit)?;
                 context.traverse(visit)?;
-                argument.as_ref().map_or(Ok(()), |argument| argument.traverse(visit))
+                argument
+                    .as_ref()
+                    .map_or(Ok(()), |argument| argument.traverse(visit))
             }
             Self::Ready(..) => Ok(()),
         }

@@ -7,7 +7,7 @@
 use hotloop_reactor::now_seconds;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyFloat;
+use pyo3::types::{PyFloat, PyTuple};
 use pyo3::{Borrowed, intern};
 
 use crate::handles;
@@ -62,8 +62,13 @@ pub(super) fn call_at<'py>(
         Some(_) => Call::read(py, arguments, 1)?,
         None => None,
     };
-    let (Some(when), Some(call)) = (when, call) else {
-        return forward(py, slf, arguments, |base| &base.call_at);
+    let (when, call) = match (when, call) {
+        (Some(when), Some(call)) => (when, call),
+        // What is left over is wrong: the base method says how, before it touches the heap.
+        _ => match by_name(py, arguments)?.filter(|_| !this.get().closed.get()) {
+            Some(found) => found,
+            None => return forward(py, slf, arguments, |base| &base.call_at),
+        },
     };
     if this.get().debug.get() {
         this.call_method0(intern!(py, "_check_thread"))?;
@@ -73,6 +78,46 @@ pub(super) fn call_at<'py>(
         )?;
     }
     this.get().schedule(this, when.to_owned(), call)
+}
+
+/// Reads `(when, callback, *args, context=None)` with any of the first two by name.
+fn by_name<'a, 'py>(
+    py: Python<'py>,
+    arguments: FastArguments<'a, 'py>,
+) -> PyResult<Option<(Borrowed<'a, 'py, PyAny>, Call)>> {
+    let (mut when, mut callback, mut context) = (arguments.get(0), arguments.get(1), None);
+    for index in 0..arguments.keyword_count() {
+        let Some((name, value)) = arguments.keyword(index) else {
+            break;
+        };
+        let place = match name.extract::<&str>()? {
+            "when" => &mut when,
+            "callback" => &mut callback,
+            "context" => &mut context,
+            _ => return Ok(None),
+        };
+        if place.replace(value).is_some() {
+            return Ok(None); // given twice
+        }
+    }
+    let (Some(when), Some(callback)) = (when.filter(|when| !when.is_none()), callback) else {
+        return Ok(None);
+    };
+    let args = match arguments.positional_count() {
+        0..=2 => PyTuple::empty(py).into(),
+        _ => arguments.rest(2)?,
+    };
+    let context = context
+        .filter(|context| !context.is_none())
+        .map(|context| (&*context).into());
+    Ok(Some((
+        when,
+        Call {
+            callback: (&*callback).into(),
+            args,
+            context,
+        },
+    )))
 }
 
 impl Loop {

@@ -156,7 +156,11 @@ impl Entry {
             Self::Handle(handle) => Self::Handle(handle.clone_ref(py)),
             Self::Foreign(handle) => Self::Foreign(handle.clone_ref(py)),
             Self::Ready(token, direction) => Self::Ready(*token, *direction),
-            Self::Step { callback, argument, context } => Self::Step {
+            Self::Step {
+                callback,
+                argument,
+                context,
+            } => Self::Step {
                 callback: callback.clone_ref(py),
                 argument: argument.as_ref().map(|argument| argument.clone_ref(py)),
                 context: context.clone_ref(py),
@@ -170,7 +174,11 @@ impl Entry {
         let (token, direction) = match self {
             Self::Handle(handle) | Self::Foreign(handle) => return Ok(handle),
             Self::Ready(token, direction) => (token, direction),
-            Self::Step { callback, argument, context } => {
+            Self::Step {
+                callback,
+                argument,
+                context,
+            } => {
                 let args = PyTuple::new(py, argument.iter().map(|argument| argument.bind(py)))?;
                 return handles::new_handle(py, this, callback, args.into(), Some(context));
             }
@@ -186,12 +194,6 @@ impl Entry {
         }
         // The descriptor's owner is gone: a handle that does nothing.
         let nothing = this.getattr("is_closed")?;
-        handles::new_handle(
-            py,
-            this,
-            nothing.into(),
-            PyTuple::empty(py).into(),
-            None,
-        )
+        handles::new_handle(py, this, nothing.into(), PyTuple::empty(py).into(), None)
     }
 }

@@ -185,7 +185,7 @@ impl Loop {
             | u8::from(interest.contains(Direction::Write)) << 1
     }
 
-    /// The watched descriptors with their handles: `{fd: (events, reader, writer)}`.
+    /// The watched descriptors with who waits for them: rows of (fd, events, reader, writer).
     #[allow(clippy::type_complexity)] // a row as the `selectors` module has it
     fn _watched<'py>(
         slf: &Bound<'py, Self>,

@@ -162,6 +162,22 @@ impl<'a, 'py> FastArguments<'a, 'py> {
         Ok(found)
     }
 
+    /// The argument of a method with one parameter, by position or by name.
+    #[inline]
+    pub(crate) fn single(&self, method: &str, name: &str) -> PyResult<Borrowed<'a, 'py, PyAny>> {
+        if let ([_], 1) = (self.all, self.positional)
+            && let Some(argument) = self.get(0)
+        {
+            return Ok(argument);
+        }
+        let [argument] = self.named(method, [name])?;
+        argument.ok_or_else(|| {
+            PyTypeError::new_err(format!(
+                "{method}() missing 1 required positional argument: '{name}'"
+            ))
+        })
+    }
+
     /// Calls `function(receiver, *args, **kwargs)` with the same arguments.
     pub(crate) fn forward(&self, function: &Ref, receiver: *mut ffi::PyObject) -> PyResult<Ref> {
         let mut all = Vec::with_capacity(self.all.len() + 1);

@@ -21,8 +21,8 @@ type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 #[rustfmt::skip] // a table
 pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
     vec![
-        method_one!(c"write", c"Write bytes-like data; what the socket does not take now is queued.", write),
-        method_one!(c"writelines", c"Write each bytes-like object of an iterable, in one system call.", writelines),
+        method_fast!(c"write", c"Write bytes-like data; what the socket does not take now is queued.", write),
+        method_fast!(c"writelines", c"Write each bytes-like object of an iterable, in one system call.", writelines),
         method_noargs!(c"write_eof", c"Close the writing side after what is queued was sent.", write_eof),
         method_noargs!(c"can_write_eof", c"Return True.", can_write_eof),
         method_noargs!(c"close", c"Close the transport after what is queued was sent.", close),
@@ -31,17 +31,17 @@ pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
         method_noargs!(c"is_reading", c"Return True if the transport receives data.", is_reading),
         method_noargs!(c"pause_reading", c"Stop calling data_received().", pause_reading),
         method_noargs!(c"resume_reading", c"Call data_received() again.", resume_reading),
-        method_one!(c"set_protocol", c"Set a new protocol.", set_protocol),
+        method_fast!(c"set_protocol", c"Set a new protocol.", set_protocol),
         method_noargs!(c"get_protocol", c"Return the current protocol.", get_protocol),
-        method_fast!(c"get_extra_info", c"get_extra_info(name, default=None)\n--\n\nReturn information about the socket.", get_extra_info),
-        method_fast!(c"set_write_buffer_limits", c"set_write_buffer_limits(high=None, low=None)\n--\n\nSet the marks of flow control, in bytes.", set_write_buffer_limits),
+        method_fast!(c"get_extra_info", c"get_extra_info($self, /, name, default=None)\n--\n\nReturn information about the socket.", get_extra_info),
+        method_fast!(c"set_write_buffer_limits", c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSet the marks of flow control, in bytes.", set_write_buffer_limits),
         method_noargs!(c"get_write_buffer_limits", c"Return (low, high), in bytes.", get_write_buffer_limits),
         method_noargs!(c"get_write_buffer_size", c"Return the number of bytes that are queued.", get_write_buffer_size),
         method_noargs!(c"_start_reading", c"Begin to wait for data.", construct::start_reading_method),
         method_noargs!(c"_read_ready", c"Receive once.", read_ready),
         method_noargs!(c"_write_ready", c"Send what is queued once.", write_ready),
         method_one!(c"_force_close", c"Close at once with an exception or None.", force_close),
-        method_fast!(c"_fatal_error", c"_fatal_error(exc, message='Fatal error on transport')\n--\n\nReport and close.", fatal_error),
+        method_fast!(c"_fatal_error", c"_fatal_error($self, /, exc, message='Fatal error on transport')\n--\n\nReport and close.", fatal_error),
         method_one!(c"_call_connection_lost", c"Tell the protocol and close the socket.", call_connection_lost),
         method_noargs!(c"_make_empty_waiter", c"Return a future that is done when nothing is queued.", make_empty_waiter),
         method_noargs!(c"_reset_empty_waiter", c"Allow writing again.", reset_empty_waiter),
@@ -79,12 +79,22 @@ pub(super) fn add_constants(class: &Bound<'_, PyType>) -> PyResult<()> {
     class.setattr("max_size", crate::event_loop::READ_BUFFER_SIZE)
 }
 
-fn write<'py>(py: Python<'py>, slf: Slf<'_, 'py>, data: Slf<'_, 'py>) -> PyResult<Ref> {
+fn write<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let data = arguments.single("write", "data")?;
     Stream::of(&slf).write(&slf, &data)?;
     Ok(none(py))
 }
 
-fn writelines<'py>(py: Python<'py>, slf: Slf<'_, 'py>, list: Slf<'_, 'py>) -> PyResult<Ref> {
+fn writelines<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let list = arguments.single("writelines", "list_of_data")?;
     Stream::of(&slf).writelines(&slf, &list)?;
     Ok(none(py))
 }
@@ -169,7 +179,12 @@ fn write_ready<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(none(py))
 }
 
-fn set_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>, protocol: Slf<'_, 'py>) -> PyResult<Ref> {
+fn set_protocol<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let protocol = arguments.single("set_protocol", "protocol")?;
     Stream::of(&slf).set_protocol(&protocol)?;
     Ok(none(py))
 }
