@@ -65,13 +65,18 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
         Raises RuntimeError if the loop is closed, runs already, or another one runs in this
         thread; lets KeyboardInterrupt and SystemExit of a callback through at once.
         """
-        self._run_forever_setup()
+        self._check_closed()
+        self._check_running()
+        # From here on the run is ours to undo, wherever an interrupt hits.
         try:
+            self._run_forever_setup()
             self._arm_wakeup()
             self._run_until_stopped()
         finally:
-            self._disarm_wakeup()
-            self._run_forever_cleanup()
+            try:
+                self._disarm_wakeup()
+            finally:
+                self._run_forever_cleanup()
 
     if sys.version_info < (3, 13):
 
@@ -95,8 +100,8 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
             events._set_running_loop(None)
             self._set_coroutine_origin_tracking(False)
             if self._old_agen_hooks is not None:
-                sys.set_asyncgen_hooks(*self._old_agen_hooks)
-                self._old_agen_hooks = None
+                hooks, self._old_agen_hooks = self._old_agen_hooks, None
+                sys.set_asyncgen_hooks(*hooks)
 
     def close(self) -> None:
         """Close the loop: pending callbacks are dropped, resources given back.

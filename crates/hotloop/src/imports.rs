@@ -30,6 +30,8 @@ pub(crate) struct Imports {
     /// `_asyncio.Task`, if asyncio has its C half, and the type of its step objects, once one was seen.
     c_task: Option<Ref>,
     step_type: AtomicPtr<ffi::PyTypeObject>,
+    /// The string "context" with which `_asyncio` names that argument, once it was seen with a step object.
+    context_of_asyncio: AtomicPtr<ffi::PyObject>,
     /// `asyncio.futures._set_result_unless_cancelled`.
     pub(crate) set_result_unless_cancelled: Ref,
     /// `asyncio.format_helpers._format_callback_source`, and whether it takes `debug=` (3.12.5, 3.13).
@@ -49,6 +51,8 @@ pub(crate) struct Imports {
     pub(crate) transport_socket: Ref,
     /// `socket.socket`.
     pub(crate) socket: Ref,
+    /// `_socket.socket.__init__`.
+    pub(crate) raw_socket_init: Ref,
     /// `asyncio.selector_events._SelectorSocketTransport.write`, for its words about wrong arguments.
     pub(crate) write_method: Ref,
     /// `asyncio.transports._FlowControlMixin._set_write_buffer_limits`.
@@ -58,6 +62,8 @@ pub(crate) struct Imports {
     /// `asyncio.constants`: the number of writes after a loss that pass silently, and the accept delay.
     pub(crate) log_threshold_for_lost_writes: u32,
     pub(crate) accept_retry_delay: f64,
+    /// `asyncio.events._set_running_loop`.
+    pub(crate) set_running_loop: Ref,
     /// `sys._getframe`.
     pub(crate) get_frame: Ref,
 }
@@ -83,6 +89,22 @@ impl Imports {
         };
         // SAFETY: by the caller; comparing types runs no code.
         !object.is_null() && unsafe { ffi::PyObject_TypeCheck(object, task.as_ptr().cast()) } != 0
+    }
+
+    /// Whether a keyword's name is the string that `_asyncio` uses for "context"; `learn` takes the first one that
+    /// comes with a step object for it.
+    pub(crate) fn is_context_of_asyncio(&self, name: &Bound<'_, PyAny>, learn: bool) -> bool {
+        let known = self.context_of_asyncio.load(Ordering::Relaxed);
+        if !known.is_null() || !learn {
+            return name.as_ptr() == known;
+        }
+        let is_context = name.eq("context").unwrap_or(false);
+        if is_context {
+            // Kept for ever, so that no other string can have its address.
+            self.context_of_asyncio
+                .store(name.clone().into_ptr(), Ordering::Relaxed);
+        }
+        is_context
     }
 
     /// Whether a type is that of the C task's step objects, which asyncio does not export: it is known by its name
@@ -143,6 +165,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
             .map(Ref::from)
             .ok(),
         step_type: AtomicPtr::new(std::ptr::null_mut()),
+        context_of_asyncio: AtomicPtr::new(std::ptr::null_mut()),
         set_result_unless_cancelled: name(&futures, "_set_result_unless_cancelled")?.into(),
         futures_namespace: futures.dict().unbind(),
         tasks_namespace: py.import("asyncio.tasks")?.dict().unbind(),
@@ -155,6 +178,9 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         buffered_protocol: name(&py.import("asyncio.protocols")?, "BufferedProtocol")?.into(),
         transport_socket: name(&py.import("asyncio.trsock")?, "TransportSocket")?.into(),
         socket: name(&py.import("socket")?, "socket")?.into(),
+        raw_socket_init: name(&py.import("_socket")?, "socket")?
+            .getattr("__init__")?
+            .into(),
         write_method: name(
             &py.import("asyncio.selector_events")?,
             "_SelectorSocketTransport",
@@ -168,6 +194,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         log_threshold_for_lost_writes: name(&constants, "LOG_THRESHOLD_FOR_CONNLOST_WRITES")?
             .extract()?,
         accept_retry_delay: name(&constants, "ACCEPT_RETRY_DELAY")?.extract()?,
+        set_running_loop: name(&py.import("asyncio.events")?, "_set_running_loop")?.into(),
         get_frame: name(&py.import("sys")?, "_getframe")?.into(),
     })
 }

@@ -93,7 +93,8 @@ fn call_soon<'py>(
     match Call::parse(py, this, arguments, 0)? {
         Some(call) => {
             let handle = handles::new_handle(py, this, call.callback, call.args, call.context)?;
-            this.get().push_ready(Entry::Handle(handle.clone_ref(py)));
+            this.get()
+                .push_ready(Entry::Handle(handles::Queued::new(handle.clone_ref(py))));
             Ok(handle)
         }
         None => forward(py, slf, arguments, |base| &base.call_soon),
@@ -102,15 +103,15 @@ fn call_soon<'py>(
 
 /// A step or a wake-up that the C task of asyncio schedules for itself: it stands in the queue without a handle.
 ///
-/// `_asyncio` drops what `call_soon` returns, so nobody can miss the handle. A call is one of these if the keyword's
-/// name is not interned, which no Python code can bring about, and the callback belongs to a C task: its step object,
-/// whose type nobody else can reach, or a built-in method.
+/// `_asyncio` drops what `call_soon` returns, so nobody can miss the handle. A call is one of these if the callback is
+/// a task's step object, whose type asyncio does not export, or a built-in method of a C task, and the name of the one
+/// keyword is the very string that came with a step object: `_asyncio` makes it once, and does not intern it.
 fn task_step(
     py: Python<'_>,
     this: &Bound<'_, Loop>,
     arguments: FastArguments<'_, '_>,
 ) -> PyResult<Option<Entry>> {
-    let Some(context) = arguments.keyword_from_c() else {
+    let (Some((name, context)), 1) = (arguments.keyword(0), arguments.keyword_count()) else {
         return Ok(None);
     };
     let state = this.get();
@@ -122,13 +123,19 @@ fn task_step(
     ) else {
         return Ok(None);
     };
+    if name.as_ptr() == intern!(py, "context").as_ptr() {
+        return Ok(None); // Python code
+    }
     let imports = imports(py)?;
     // SAFETY: A2: the callback and what it belongs to are held by the caller; none of this runs Python code.
     let of_task = unsafe {
-        let kind = ffi::Py_TYPE(callback.as_ptr());
-        imports.is_task_step(kind)
-            || (ffi::PyCFunction_CheckExact(callback.as_ptr()) != 0
-                && imports.is_task(ffi::PyCFunction_GetSelf(callback.as_ptr())))
+        if imports.is_task_step(ffi::Py_TYPE(callback.as_ptr())) {
+            imports.is_context_of_asyncio(&name, true)
+        } else {
+            imports.is_context_of_asyncio(&name, false)
+                && ffi::PyCFunction_CheckExact(callback.as_ptr()) != 0
+                && imports.is_task(ffi::PyCFunction_GetSelf(callback.as_ptr()))
+        }
     };
     // SAFETY: A2, as above.
     let is_context = unsafe { ffi::PyContext_CheckExact(context.as_ptr()) } != 0;
@@ -148,7 +155,8 @@ fn call_soon_threadsafe<'py>(
     match Call::parse(py, this, arguments, 0)? {
         Some(call) if !this.get().hooks.get().any(Hooks::WRITE_TO_SELF) => {
             let handle = handles::new_posted(py, this, call.callback, call.args, call.context)?;
-            this.get().push_ready(Entry::Handle(handle.clone_ref(py)));
+            this.get()
+                .push_ready(Entry::Handle(handles::Queued::new(handle.clone_ref(py))));
             this.get().wake();
             Ok(handle)
         }
@@ -284,7 +292,8 @@ impl Loop {
         let context = (!context.is_none()).then(|| context.into());
         let handle = handles::new_handle(py, slf, callback.into(), args.into(), context)?;
         slf.get().add_source_traceback(py, &handle)?;
-        slf.get().push_ready(Entry::Handle(handle.clone_ref(py)));
+        slf.get()
+            .push_ready(Entry::Handle(handles::Queued::new(handle.clone_ref(py))));
         Ok(handle.into_bound(py))
     }
 }

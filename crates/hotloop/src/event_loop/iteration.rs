@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use crate::errors::os_error;
 use crate::handles;
+use crate::imports::imports;
 use crate::python::{Ref, call};
 
 use super::hooks::Hooks;
@@ -27,8 +28,14 @@ impl Loop {
     /// Run iterations until `stop()` was called; the middle of `run_forever()`.
     fn _run_until_stopped(slf: &Bound<'_, Self>) -> PyResult<()> {
         let result = slf.get().run_until_stopped(slf);
-        slf.get().track_waiting_handles();
-        result
+        // `_run_forever_cleanup` does this, too; but it is Python code, which an interrupt can cut short, and a loop that
+        // is marked as running for ever is of no use to anybody.
+        slf.get().set_not_running();
+        let none = (slf.py().None(),);
+        let marked = imports(slf.py())
+            .and_then(|imports| imports.set_running_loop.bind(slf.py()).call1(none));
+        slf.get().stopping.set(false);
+        result.and(marked.map(drop))
     }
 
     /// Run one iteration.
@@ -51,7 +58,13 @@ impl Loop {
         }
     }
 
-    /// The loop no longer runs, so it may become garbage together with what waits (P3 of the handles' pool).
+    /// The loop no longer runs, so it may become garbage together with what waits.
+    pub(super) fn set_not_running(&self) {
+        drop(self.thread_id.take());
+        self.track_waiting_handles();
+    }
+
+    /// Rule P3 of the handles' pool.
     fn track_waiting_handles(&self) {
         for entry in self.ready.borrow().iter() {
             if let Entry::Handle(handle) = entry {
@@ -180,7 +193,9 @@ impl Loop {
                 taken = true;
                 let entry = match watcher {
                     // As asyncio does: the handle itself, so that cancelling it now still counts.
-                    Watcher::Handle(handle) => Entry::Handle(handle.clone_ref(this.py())),
+                    Watcher::Handle(handle) => {
+                        Entry::Handle(handles::Queued::new(handle.clone_ref(this.py())))
+                    }
                     _ => Entry::Ready(token, direction),
                 };
                 drop(registry);

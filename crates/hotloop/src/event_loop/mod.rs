@@ -31,6 +31,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::errors::OrRaise;
+use crate::handles;
 use crate::python::{Ref, RefSlot};
 use hooks::Hooks;
 pub(crate) use views::{ReadyView, ScheduledView};
@@ -39,7 +40,7 @@ pub(crate) use watch_fd::Watcher;
 /// One entry of the ready queue.
 pub(crate) enum Entry {
     /// A native handle.
-    Handle(Ref),
+    Handle(handles::Queued),
     /// A step or a wake-up of asyncio's C task, with the future that wakes it.
     Step {
         callback: Ref,
@@ -55,7 +56,8 @@ pub(crate) enum Entry {
 impl Entry {
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
-            Self::Handle(handle) | Self::Foreign(handle) => handle.traverse(visit),
+            Self::Handle(handle) => handle.traverse(visit),
+            Self::Foreign(handle) => handle.traverse(visit),
             Self::Step {
                 callback,
                 argument,

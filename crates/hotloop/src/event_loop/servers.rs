@@ -15,7 +15,7 @@ use crate::handles;
 use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, call};
-use crate::transports::stream::{Origin, new_stream};
+use crate::transports::stream::{Origin, adopt, new_stream};
 
 use super::hooks::Hooks;
 use super::watch_fd::fileno;
@@ -187,11 +187,10 @@ impl Listener {
         descriptor: OwnedFd,
         peer: Option<Address>,
     ) -> PyResult<()> {
-        use std::os::fd::IntoRawFd;
+        use std::os::fd::{AsRawFd, IntoRawFd};
         let py = this.py();
-        let named = PyDict::new(py);
-        named.set_item(intern!(py, "fileno"), descriptor.into_raw_fd())?;
-        let socket = imports(py)?.socket.bind(py).call((), Some(&named))?;
+        let socket = adopt(py, descriptor.as_raw_fd(), 0)?;
+        let _ = descriptor.into_raw_fd(); // the socket has it now
         socket.call_method1(intern!(py, "setblocking"), (false,))?;
         let address = match &peer {
             Some(peer) => crate::address::to_python(py, peer)?,
@@ -272,7 +271,7 @@ impl Loop {
                 .map(drop);
         }
         let handle = handles::new_handle(py, this, callback, args, None)?;
-        state.push_ready(super::Entry::Handle(handle));
+        state.push_ready(super::Entry::Handle(handles::Queued::new(handle)));
         Ok(())
     }
 }

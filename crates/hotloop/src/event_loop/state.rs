@@ -3,6 +3,7 @@
 
 use pyo3::prelude::*;
 
+use crate::handles;
 use crate::python::Ref;
 
 use super::{Entry, Loop, ReadyView, ScheduledView};
@@ -67,7 +68,10 @@ impl Loop {
 
     #[setter(_thread_id)]
     fn set_thread_id_attribute(&self, value: &Bound<'_, PyAny>) {
-        drop(self.thread_id.replace(some(value)));
+        match some(value) {
+            None => self.set_not_running(),
+            running => drop(self.thread_id.replace(running)),
+        }
     }
 
     #[getter(_task_factory)]
@@ -150,7 +154,7 @@ impl Loop {
     /// The ready queue's entry for a handle, ours or another's.
     pub(super) fn entry_of(&self, handle: &Bound<'_, PyAny>) -> PyResult<Entry> {
         Ok(if crate::handles::is_native(handle.py(), handle)? {
-            Entry::Handle(handle.into())
+            Entry::Handle(handles::Queued::new(handle.into()))
         } else {
             Entry::Foreign(handle.into())
         })

@@ -194,14 +194,21 @@ impl Loop {
             return Ok(());
         }
         let now = self.now(this)?;
-        let mut timers = self.timers.borrow_mut();
-        let mut ready = self.ready.borrow_mut();
-        while let Some(timer) = timers.pop_due(now) {
-            handles::set_unscheduled(&timer);
-            if handles::is_cancelled(&timer) {
-                timers.note_cancelled_removed();
+        let mut due = Vec::new();
+        {
+            let mut timers = self.timers.borrow_mut();
+            while let Some(timer) = timers.pop_due(now) {
+                if handles::is_cancelled(&timer) {
+                    timers.note_cancelled_removed();
+                }
+                due.push(timer);
             }
-            ready.push(super::Entry::Handle(timer));
+        }
+        // A5: the mark may replace an object that somebody put there, so the heap is free again.
+        for timer in due {
+            handles::set_unscheduled(&timer);
+            let entry = super::Entry::Handle(handles::Queued::new(timer));
+            self.ready.borrow_mut().push(entry);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::handles;
 use crate::python::Ref;
@@ -36,6 +37,10 @@ impl ReadyView {
 
 #[pymethods]
 impl ReadyView {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.0)
+    }
+
     fn __len__(&self, py: Python<'_>) -> usize {
         let this = self.0.bind(py).get();
         this.ready.borrow().len()
@@ -121,6 +126,10 @@ impl ScheduledView {
 
 #[pymethods]
 impl ScheduledView {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.0)
+    }
+
     fn __len__(&self, py: Python<'_>) -> usize {
         self.0.bind(py).get().timers.borrow().len()
     }
@@ -153,7 +162,7 @@ impl ScheduledView {
 impl Entry {
     fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
-            Self::Handle(handle) => Self::Handle(handle.clone_ref(py)),
+            Self::Handle(handle) => Self::Handle(handles::Queued::new(handle.clone_ref(py))),
             Self::Foreign(handle) => Self::Foreign(handle.clone_ref(py)),
             Self::Ready(token, direction) => Self::Ready(*token, *direction),
             Self::Step {
@@ -172,7 +181,8 @@ impl Entry {
     pub(super) fn into_handle(self, this: &Bound<'_, Loop>) -> PyResult<Ref> {
         let py = this.py();
         let (token, direction) = match self {
-            Self::Handle(handle) | Self::Foreign(handle) => return Ok(handle),
+            Self::Handle(handle) => return Ok(handle.clone_ref(py)),
+            Self::Foreign(handle) => return Ok(handle),
             Self::Ready(token, direction) => (token, direction),
             Self::Step {
                 callback,

@@ -88,7 +88,10 @@ impl Watcher {
             (_, Direction::Write) => "_write_ready",
         };
         let callback = self.object().bind(py).getattr(name)?;
-        handles::new_handle(py, this, callback.into(), PyTuple::empty(py).into(), None)
+        let handle =
+            handles::new_handle(py, this, callback.into(), PyTuple::empty(py).into(), None)?;
+        handles::track(&handle); // it never enters the queue, and a report may keep it
+        Ok(handle)
     }
 }
 
@@ -173,7 +176,8 @@ impl Loop {
     fn _lend_transport(slf: &Bound<'_, Self>, fd: RawFd, transport: &Bound<'_, PyAny>, lend: bool) {
         if lend {
             slf.get().unregister_transport(fd, transport);
-        } else {
+        } else if Stream::is_open_as(transport, slf, fd) {
+            // One that was closed meanwhile never takes itself out of the map again.
             slf.get().register_transport(fd, transport);
         }
     }
@@ -344,11 +348,18 @@ fn remove(
         Ok(fd) => fd,
         Err(error) => {
             // A closed file no longer knows its number; the `selectors` module looks for the object, too.
-            let objects = this.file_objects.borrow();
-            let known = objects
-                .iter()
-                .find(|(_, known)| known.as_ptr() == object.as_ptr());
-            known.map(|(fd, _)| *fd).ok_or(error)?
+            // A5: the error outlives the borrow, as dropping it can run Python code.
+            let known = {
+                let objects = this.file_objects.borrow();
+                let mut known = objects.iter();
+                known
+                    .find(|(_, known)| known.as_ptr() == object.as_ptr())
+                    .map(|(fd, _)| *fd)
+            };
+            match known {
+                Some(fd) => fd,
+                None => return Err(error),
+            }
         }
     };
     let removed = this.unwatch(slf.py(), fd, direction)?;

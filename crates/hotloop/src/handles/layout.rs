@@ -13,7 +13,7 @@ use pyo3::types::PyType;
 
 use crate::python::heap_type::{check_offset, check_size};
 
-use super::pool;
+use super::{nesting, pool};
 
 /// An `asyncio.Handle`.
 #[repr(C)]
@@ -114,6 +114,11 @@ impl HandleObject {
 
 unsafe extern "C" fn dealloc_handle(object: *mut PyObject) {
     // SAFETY: A1, A4: the interpreter frees an object of our type, to which nobody refers any more.
+    unsafe { nesting::limited(object, free_handle) }
+}
+
+unsafe fn free_handle(object: *mut PyObject) {
+    // SAFETY: A1, A4: the interpreter frees an object of our type, to which nobody refers any more.
     unsafe {
         let fields: *mut HandleObject = object.cast();
         ffi::PyObject_GC_UnTrack(object.cast());
@@ -130,6 +135,11 @@ unsafe extern "C" fn dealloc_handle(object: *mut PyObject) {
 }
 
 unsafe extern "C" fn dealloc_timer(object: *mut PyObject) {
+    // SAFETY: A1, A4: the interpreter frees an object of our type, to which nobody refers any more.
+    unsafe { nesting::limited(object, free_timer) }
+}
+
+unsafe fn free_timer(object: *mut PyObject) {
     // SAFETY: as in `dealloc_handle`.
     unsafe {
         let fields: *mut TimerHandleObject = object.cast();

@@ -5,6 +5,7 @@
 //! holds for them unchanged, and only what is hot is native: making, running, cancelling, freeing.
 
 mod layout;
+mod nesting;
 mod pool;
 mod run;
 
@@ -16,11 +17,11 @@ use pyo3::{Borrowed, intern};
 use crate::event_loop::Loop;
 use crate::imports::imports;
 use crate::python::guard::none;
-use crate::python::heap_type::{HeapType, method_noargs};
+use crate::python::heap_type::{HeapType, attribute, getter, method_noargs};
 use crate::python::{Ref, call};
 
 use layout::{HandleObject, TimerHandleObject};
-pub(crate) use pool::track;
+pub(crate) use pool::{Queued, track};
 pub(crate) use run::{report, run};
 
 /// The two types, made at import.
@@ -41,7 +42,12 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<HandleTypes> {
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
         slots: layout::handle_slots(),
         methods: vec![method_noargs!(c"cancel", c"Cancel the callback.", cancel)],
-        getters: vec![],
+        // Stands before the slot of the base: a context must not change hands untracked (P5 of the pool).
+        getters: vec![attribute(
+            c"_context",
+            getter!(get_context),
+            Some(set_context),
+        )],
         members: vec![],
     };
     let timer = HeapType {
@@ -95,8 +101,10 @@ pub(crate) fn new_posted(
         return new_handle(py, event_loop, callback, args, context);
     }
     let context = call::copy_context(py)?;
+    let handle = new_handle(py, event_loop, callback, args, Some(context.clone_ref(py)))?;
+    // Not before the handle has it: whatever fails until then would free an untracked context (P5).
     pool::untrack_context(&context);
-    new_handle(py, event_loop, callback, args, Some(context))
+    Ok(handle)
 }
 
 /// A handle for a timer that is due at `when` (a number of seconds on the loop's clock).
@@ -206,6 +214,34 @@ fn cancel_timer<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult
         event_loop.get().timer_cancelled(&event_loop, slf)?;
     }
     cancel(py, slf)
+}
+
+fn get_context<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    // SAFETY: A4, A2: a getter of the native type; the field holds a reference or nothing.
+    unsafe {
+        let context = (*slf.as_ptr().cast::<HandleObject>()).context;
+        if context.is_null() {
+            return Err(pyo3::exceptions::PyAttributeError::new_err("_context"));
+        }
+        pool::track_object(context);
+        let _ = py;
+        Ok(Ref::from_borrowed(context))
+    }
+}
+
+unsafe extern "C" fn set_context(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    // SAFETY: A1, A4: a setter of the native type; a null value means deletion. Nothing here unwinds.
+    unsafe {
+        let fields: *mut HandleObject = slf.cast();
+        pool::track_object((*fields).context);
+        ffi::Py_XINCREF(value);
+        replace(&raw mut (*fields).context, value);
+    }
+    0
 }
 
 fn context_or_copy(py: Python<'_>, context: Option<Ref>) -> PyResult<Ref> {

@@ -101,11 +101,30 @@ pub(super) unsafe fn track_object(object: *mut PyObject) {
     }
 }
 
-/// After a handle has run: tracked if somebody else refers to it (P2).
-#[inline]
-pub(super) fn track_if_shared(handle: &Ref) {
-    // SAFETY: A1, A2.
-    if unsafe { ffi::Py_REFCNT(handle.as_ptr()) } > 1 {
-        track(handle);
+/// A native handle in the ready queue. When it leaves the queue, in whatever way (it ran, was cancelled, was popped or
+/// dropped by somebody who looked at `loop._ready`), it is tracked if anybody else refers to it (P2).
+pub(crate) struct Queued(Ref);
+
+impl Queued {
+    pub(crate) fn new(handle: Ref) -> Self {
+        Self(handle)
+    }
+}
+
+impl std::ops::Deref for Queued {
+    type Target = Ref;
+
+    fn deref(&self) -> &Ref {
+        &self.0
+    }
+}
+
+impl Drop for Queued {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: A1, A2.
+        if unsafe { ffi::Py_REFCNT(self.0.as_ptr()) } > 1 {
+            track(&self.0);
+        }
     }
 }

@@ -9,7 +9,6 @@ use crate::imports::imports;
 use crate::python::{Ref, call};
 
 use super::layout::HandleObject;
-use super::pool;
 
 /// Runs a native handle, unless it was cancelled.
 ///
@@ -34,7 +33,6 @@ pub(crate) fn run(py: Python<'_>, handle: &Ref) -> PyResult<()> {
         )
     };
     let result = call::call_in_context(py, &context, &callback, &args);
-    pool::track_if_shared(handle);
     match result {
         Ok(_) => Ok(()),
         Err(error) if call::ends_the_loop(py, &error) => Err(error),

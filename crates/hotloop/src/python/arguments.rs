@@ -107,16 +107,6 @@ impl<'a, 'py> FastArguments<'a, 'py> {
         }
     }
 
-    /// The value of the only keyword, if its name is the remembered one that C code made (`_asyncio` passes
-    /// `context` so) and not one that stands in Python code.
-    pub(crate) fn keyword_from_c(&self) -> Option<Borrowed<'a, 'py, PyAny>> {
-        if self.keyword_count() != 1 {
-            return None;
-        }
-        let (name, value) = self.keyword(0)?;
-        (name.as_ptr() == KNOWN[1].load(Ordering::Relaxed)).then_some(value)
-    }
-
     /// The positional arguments from `start` on, as a tuple.
     pub(crate) fn rest(&self, start: usize) -> PyResult<Ref> {
         let rest = self.all[..self.positional].get(start..).unwrap_or_default();

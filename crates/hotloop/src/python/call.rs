@@ -25,7 +25,14 @@ pub(crate) fn call_in_context(
         if ffi::PyContext_Enter(context.as_ptr()) < 0 {
             return Err(PyErr::fetch(py));
         }
-        let result = Ref::from_new(py, call_with_tuple(callable.as_ptr(), args.as_ptr()));
+        let result = if ffi::PyTuple_Check(args.as_ptr()) != 0 {
+            Ref::from_new(py, call_with_tuple(callable.as_ptr(), args.as_ptr()))
+        } else {
+            // `Handle._args` is an attribute like any other: `*args` of asyncio takes every iterable.
+            Ref::from_new(py, ffi::PySequence_Tuple(args.as_ptr())).and_then(|args| {
+                Ref::from_new(py, call_with_tuple(callable.as_ptr(), args.as_ptr()))
+            })
+        };
         if ffi::PyContext_Exit(context.as_ptr()) < 0 {
             return Err(PyErr::fetch(py));
         }
@@ -50,10 +57,15 @@ pub(crate) fn call_in_exact_context(
             let result = match argument {
                 None => ffi::PyObject_CallNoArgs(callable.as_ptr()),
                 Some(argument) => {
-                    let args = [std::ptr::null_mut(), argument.as_ptr()];
+                    let mut args = [std::ptr::null_mut(), argument.as_ptr()];
                     let count = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
                     let names = std::ptr::null_mut();
-                    ffi::PyObject_Vectorcall(callable.as_ptr(), args.as_ptr().add(1), count, names)
+                    ffi::PyObject_Vectorcall(
+                        callable.as_ptr(),
+                        args.as_mut_ptr().add(1),
+                        count,
+                        names,
+                    )
                 }
             };
             Ref::from_new(py, result)

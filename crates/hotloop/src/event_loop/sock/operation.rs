@@ -2,21 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 
 use hotloop_reactor::{self as reactor, Address, Direction};
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyMemoryError, PyOSError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use rustix::io::Errno;
 
 use crate::address;
 use crate::errors::os_error;
-use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Buffer, Ref, call};
+use crate::transports::stream::adopt;
 
 use super::super::Loop;
 
@@ -104,7 +104,10 @@ impl Operation {
             if future.call_method0(intern!(py, "done"))?.is_truthy()? {
                 return stop().map(drop);
             }
-            match operation.kind.try_once(&operation.socket.bind(py), fd) {
+            // The socket may have been closed since the event, and its number be another's: ask again, as asyncio does.
+            let socket = operation.socket.bind(py);
+            let tried = super::fileno(&socket).and_then(|fd| operation.kind.try_once(&socket, fd));
+            match tried {
                 Ok(None) => Ok(()),
                 Ok(Some(result)) => {
                     stop()?;
@@ -198,9 +201,8 @@ impl Kind {
                 })
             }
             Self::Accept => settle(py, reactor::accept(fd), |(descriptor, peer)| {
-                let named = PyDict::new(py);
-                named.set_item(intern!(py, "fileno"), descriptor.into_raw_fd())?;
-                let socket = imports(py)?.socket.bind(py).call((), Some(&named))?;
+                let socket = adopt(py, descriptor.as_raw_fd(), 0)?;
+                let _ = descriptor.into_raw_fd(); // the socket has it now
                 socket.call_method1(intern!(py, "setblocking"), (false,))?;
                 pair(
                     py,

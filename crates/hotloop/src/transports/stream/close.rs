@@ -158,23 +158,28 @@ impl Stream {
         if matches!(*self.owner.borrow(), Owner::Closed) {
             return Ok(());
         }
-        let text = format!("unclosed transport {}", self.describe(transport)?);
-        let named = PyDict::new(py);
-        named.set_item("source", transport)?;
-        let kind = py.get_type::<pyo3::exceptions::PyResourceWarning>();
-        let warned = py
-            .import("warnings")?
-            .call_method("warn", (text, kind), Some(&named));
+        let described = self.describe(transport);
+        // First what must not be left out: at interpreter shutdown the warning may not even be importable.
         if let Some(this) = self.event_loop(py) {
             this.get().unwatch(py, self.fd, Direction::Read)?;
             this.get().unwatch(py, self.fd, Direction::Write)?;
             this.get().unregister_transport(self.fd, transport);
         }
         let closed = self.close_owner(py);
-        if let Some(server) = self.server.take() {
-            construct::detach(&server, transport)?;
-        }
-        warned.map(drop).and(closed)
+        let detached = match self.server.take() {
+            Some(server) => construct::detach(&server, transport),
+            None => Ok(()),
+        };
+        let warned = described.and_then(|described| {
+            let named = PyDict::new(py);
+            named.set_item("source", transport)?;
+            let kind = py.get_type::<pyo3::exceptions::PyResourceWarning>();
+            let text = format!("unclosed transport {described}");
+            py.import("warnings")?
+                .call_method("warn", (text, kind), Some(&named))
+                .map(drop)
+        });
+        warned.and(closed).and(detached)
     }
 
     /// Logs a line about the transport in debug mode.

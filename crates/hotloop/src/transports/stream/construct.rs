@@ -41,9 +41,11 @@ pub(crate) fn new_stream<'py>(
     let (fd, owner, accepted_from) = match origin {
         Origin::Socket(socket) => {
             let fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
+            this.get().claim(py, fd)?; // fails if the loop is closed: before the socket counts us as a user
             (fd, Owner::of_socket(&socket)?, None)
         }
         Origin::Accepted(descriptor, peer) => {
+            this.get().claim(py, descriptor.as_raw_fd())?;
             (descriptor.as_raw_fd(), Owner::Descriptor(descriptor), peer)
         }
     };
@@ -64,7 +66,6 @@ pub(crate) fn new_stream<'py>(
             let _ = reactor::set_nodelay(borrowed);
         }
     }
-    this.get().claim(py, fd)?;
     let stream = Stream {
         fd,
         owner: RefCell::new(owner),

@@ -33,6 +33,7 @@ use crate::python::{Ref, RefSlot};
 
 pub(crate) use construct::{Origin, new_stream};
 use owner::Owner;
+pub(crate) use owner::adopt;
 use write::Piece;
 
 /// The state of one transport.
@@ -116,6 +117,21 @@ impl Stream {
         })
     }
 
+    /// Whether `object` is a transport of `this` that is open and owns `fd`.
+    pub(crate) fn is_open_as(object: &Bound<'_, PyAny>, this: &Bound<'_, Loop>, fd: RawFd) -> bool {
+        let is_native = crate::imports::imports(object.py())
+            .is_ok_and(|imports| object.get_type().is(&imports.stream_type));
+        if !is_native {
+            return false;
+        }
+        let stream = Self::of(object);
+        stream.fd == fd
+            && !matches!(*stream.owner.borrow(), Owner::Closed)
+            && stream
+                .event_loop
+                .peek(|known| known.is_some_and(|known| known.as_ptr() == this.as_ptr()))
+    }
+
     /// The loop, while the transport is open.
     fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Loop>> {
         let event_loop = self.event_loop.get(py)?;
@@ -125,7 +141,7 @@ impl Stream {
 
     /// The descriptor, while the transport is open.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        if matches!(*self.owner.borrow(), Owner::Closed) {
+        if self.fd < 0 || matches!(*self.owner.borrow(), Owner::Closed) {
             return None;
         }
         // SAFETY: the owner keeps the descriptor open; it is given up only by `close_owner`, which runs in calls

@@ -1,6 +1,6 @@
 //! Who keeps a transport's descriptor open: a Python socket or the transport itself.
 
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
 use hotloop_reactor::Address;
 use pyo3::intern;
@@ -70,17 +70,21 @@ impl Stream {
         if matches!(*self.owner.borrow(), Owner::Closed) {
             return Ok(None);
         }
-        let named = pyo3::types::PyDict::new(py);
-        named.set_item(intern!(py, "fileno"), self.fd)?;
-        // The constructor asks the kernel for family, type and protocol.
-        let socket = imports(py)?.socket.bind(py).call((), Some(&named))?;
-        socket.call_method1(intern!(py, "setblocking"), (false,))?;
-        add_to_users(&socket, 1)?;
-        // A5: no Python code between the two: the descriptor passes from one owner to the other.
+        let made = adopt(py, self.fd, 1);
+        // Making it can run Python code (a collection, an audit hook), and that can have asked for the socket, too, or
+        // closed the transport. From here to the hand-over none runs.
+        if !matches!(*self.owner.borrow(), Owner::Descriptor(_)) {
+            if let Ok(socket) = made {
+                socket.call_method0(intern!(py, "detach"))?;
+            }
+            return self.python_socket(py);
+        }
+        let socket = made?;
         let before = self.owner.replace(Owner::Socket((&socket).into(), true));
         if let Owner::Descriptor(descriptor) = before {
             let _ = descriptor.into_raw_fd();
         }
+        socket.call_method1(intern!(py, "setblocking"), (false,))?;
         Ok(Some(socket))
     }
 
@@ -102,6 +106,25 @@ impl Stream {
             }
         }
     }
+}
+
+/// A `socket.socket` for a descriptor, with so many users. `socket.__init__` is Python code, in which a signal's
+/// exception can arise when the object has the descriptor already and closes it as it is dropped; so what it does is
+/// done here, and the descriptor goes in last, by the C method that it calls.
+pub(crate) fn adopt(py: Python<'_>, fd: RawFd, users: i32) -> PyResult<Bound<'_, PyAny>> {
+    let imports = imports(py)?;
+    let class = imports.socket.bind(py);
+    let socket = class.call_method1(intern!(py, "__new__"), (class,))?;
+    socket.setattr(intern!(py, "_io_refs"), users)?;
+    socket.setattr(intern!(py, "_closed"), false)?;
+    let named = pyo3::types::PyDict::new(py);
+    named.set_item(intern!(py, "fileno"), fd)?;
+    // It asks the kernel for family, type and protocol.
+    imports
+        .raw_socket_init
+        .bind(py)
+        .call((&socket,), Some(&named))?;
+    Ok(socket)
 }
 
 /// `socket.close()` waits until the number of its users, `_io_refs`, is 0 (`socket.makefile` uses it likewise).
