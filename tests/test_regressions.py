@@ -10,6 +10,7 @@ import socket
 import weakref
 
 import pytest
+
 from helpers import Recorder, run_child, run_once
 
 
