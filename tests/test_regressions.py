@@ -186,13 +186,16 @@ def interrupt(number, frame):
 loop = new_loop()
 before = signal.signal(signal.SIGALRM, interrupt)
 interrupted = 0
+def attempt():  # a frame of its own: the caller's `try` covers all of it
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 3e-4))
+    while not fired:
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+
 for _ in range(300):
     fired = False
     try:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 3e-4))
-        while not fired:
-            loop.call_soon(loop.stop)
-            loop.run_forever()
+        attempt()
     except Interrupt:
         interrupted += 1
     assert not loop.is_running()
