@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyModule, PyType};
 
 use crate::handles::{self, HandleTypes};
 use crate::python::Ref;
-use crate::transports::stream;
+use crate::transports::{pipe, stream};
 
 /// See the fields' own notes for who uses what.
 pub(crate) struct Imports {
@@ -21,6 +21,9 @@ pub(crate) struct Imports {
     pub(crate) handle_types: HandleTypes,
     /// The native stream transport, over `asyncio.transports._FlowControlMixin`.
     pub(crate) stream_type: Py<PyType>,
+    /// The native pipe transports, over `asyncio.transports.ReadTransport` and `_FlowControlMixin`.
+    pub(crate) read_pipe_type: Py<PyType>,
+    pub(crate) write_pipe_type: Py<PyType>,
     /// `asyncio.BaseEventLoop`: its methods answer every call that is not of the common form.
     pub(crate) base_loop: BaseLoop,
     /// `asyncio.futures.__dict__` and `asyncio.tasks.__dict__`: `Future` and `Task` are looked up at each use,
@@ -151,6 +154,8 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
     Ok(Imports {
         handle_types: handles::make_types(py)?,
         stream_type: stream::make_type(py)?,
+        read_pipe_type: pipe::read::make_type(py)?,
+        write_pipe_type: pipe::write::make_type(py)?,
         base_loop: BaseLoop {
             call_soon: method("call_soon")?,
             call_soon_threadsafe: method("call_soon_threadsafe")?,

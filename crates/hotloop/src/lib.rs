@@ -33,6 +33,8 @@ mod _core {
         module.add("Handle", imports.handle_types.handle.bind(py))?;
         module.add("TimerHandle", imports.handle_types.timer.bind(py))?;
         module.add("SocketTransport", imports.stream_type.bind(py))?;
+        module.add("ReadPipeTransport", imports.read_pipe_type.bind(py))?;
+        module.add("WritePipeTransport", imports.write_pipe_type.bind(py))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

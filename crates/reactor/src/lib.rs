@@ -11,10 +11,12 @@
 #![warn(missing_docs)]
 
 mod address;
+mod blocking_mode;
 mod borrow_fd;
 mod clock;
 mod inbox;
 mod interest;
+mod pipe;
 mod poller;
 mod ready;
 mod registry;
@@ -28,9 +30,11 @@ mod waker;
 mod write_queue;
 
 pub use address::{Address, UnixName};
+pub use blocking_mode::BlockingMode;
 pub use clock::{now_nanos, now_seconds};
 pub use inbox::{Drain, Inbox};
 pub use interest::{Direction, Interest};
+pub use pipe::{PipeKind, pipe_kind, read_pipe, write_pipe, write_pipe_vectored};
 pub use poller::{Event, Events, Poller};
 pub use ready::ReadyQueue;
 pub use registry::{Forgotten, Registry, Replaced};

@@ -8,6 +8,7 @@ pub(crate) mod callbacks;
 mod debug;
 mod hooks;
 mod iteration;
+mod pipes;
 mod servers;
 mod sock;
 mod state;

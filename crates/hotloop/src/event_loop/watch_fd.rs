@@ -13,6 +13,7 @@ use pyo3::types::{PyInt, PyTuple};
 use crate::errors::OrRaise;
 use crate::handles;
 use crate::python::{Ref, call};
+use crate::transports::pipe;
 use crate::transports::stream::Stream;
 
 use super::Loop;
@@ -25,6 +26,9 @@ pub(crate) enum Watcher {
     Handle(Ref),
     /// A native stream transport.
     Stream(Ref),
+    /// A native pipe transport: the reading one, the writing one.
+    ReadPipe(Ref),
+    WritePipe(Ref),
     /// A listening socket.
     Listener(Ref),
     /// A `sock_*` call that waits.
@@ -37,6 +41,8 @@ impl Watcher {
         match self {
             Self::Handle(object)
             | Self::Stream(object)
+            | Self::ReadPipe(object)
+            | Self::WritePipe(object)
             | Self::Listener(object)
             | Self::Operation(object) => object,
         }
@@ -46,6 +52,8 @@ impl Watcher {
         match self {
             Self::Handle(object) => Self::Handle(object.clone_ref(py)),
             Self::Stream(object) => Self::Stream(object.clone_ref(py)),
+            Self::ReadPipe(object) => Self::ReadPipe(object.clone_ref(py)),
+            Self::WritePipe(object) => Self::WritePipe(object.clone_ref(py)),
             Self::Listener(object) => Self::Listener(object.clone_ref(py)),
             Self::Operation(object) => Self::Operation(object.clone_ref(py)),
         }
@@ -62,6 +70,8 @@ impl Watcher {
         let result = match self {
             Self::Handle(handle) => return handles::run(py, handle),
             Self::Stream(stream) => Stream::on_ready(this, stream, direction),
+            Self::ReadPipe(transport) => pipe::ReadPipe::on_ready(py, transport),
+            Self::WritePipe(transport) => pipe::WritePipe::on_ready(py, transport, direction),
             Self::Listener(listener) => Listener::accept(this, &*listener.bind(py).cast()?, fd),
             Self::Operation(operation) => {
                 Operation::proceed(this, &*operation.bind(py).cast()?, fd)

@@ -1,3 +1,4 @@
 //! Native transports.
 
+pub(crate) mod pipe;
 pub(crate) mod stream;

@@ -34,7 +34,7 @@ use crate::python::{Ref, RefSlot};
 pub(crate) use construct::{Origin, new_stream};
 use owner::Owner;
 pub(crate) use owner::adopt;
-use write::Piece;
+pub(crate) use write::Piece;
 
 /// The state of one transport.
 pub(crate) struct Stream {

@@ -18,7 +18,7 @@ use super::Stream;
 const WRITE_FAILED: &str = "Fatal write error on socket transport";
 
 /// A piece of data that waits to be sent.
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// An exact `bytes` object, which cannot change and whose release runs no code.
     Bytes(Ref),
     /// A copy of anything else.
