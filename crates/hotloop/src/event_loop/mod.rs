@@ -12,6 +12,7 @@ mod pipes;
 mod servers;
 mod sock;
 mod state;
+mod subprocesses;
 mod timers;
 mod views;
 mod wakeup;
@@ -259,6 +260,7 @@ impl Loop {
             self.thread_id.take(),
             self.loop_keyword.take(),
         );
+        subprocesses::Child::let_all_go(&watchers);
         drop((ready, timers, watchers, objects, rest));
     }
 

@@ -19,6 +19,7 @@ use crate::transports::stream::Stream;
 use super::Loop;
 use super::servers::Listener;
 use super::sock::Operation;
+use super::subprocesses::Child;
 
 /// Who waits for a descriptor in one direction.
 pub(crate) enum Watcher {
@@ -33,6 +34,8 @@ pub(crate) enum Watcher {
     Listener(Ref),
     /// A `sock_*` call that waits.
     Operation(Ref),
+    /// The pidfd of a child.
+    Child(Ref),
 }
 
 impl Watcher {
@@ -44,7 +47,8 @@ impl Watcher {
             | Self::ReadPipe(object)
             | Self::WritePipe(object)
             | Self::Listener(object)
-            | Self::Operation(object) => object,
+            | Self::Operation(object)
+            | Self::Child(object) => object,
         }
     }
 
@@ -56,6 +60,7 @@ impl Watcher {
             Self::WritePipe(object) => Self::WritePipe(object.clone_ref(py)),
             Self::Listener(object) => Self::Listener(object.clone_ref(py)),
             Self::Operation(object) => Self::Operation(object.clone_ref(py)),
+            Self::Child(object) => Self::Child(object.clone_ref(py)),
         }
     }
 
@@ -76,6 +81,7 @@ impl Watcher {
             Self::Operation(operation) => {
                 Operation::proceed(this, &*operation.bind(py).cast()?, fd)
             }
+            Self::Child(child) => Child::ended(this, &*child.bind(py).cast()?, fd),
         };
         match result {
             Err(error) if !call::ends_the_loop(py, &error) => {

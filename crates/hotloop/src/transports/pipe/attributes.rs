@@ -57,7 +57,11 @@ macro_rules! both_getters {
     ($pipe:ty) => {
         vec![
             attribute(c"_loop", getter!(get_loop::<$pipe>), None),
-            attribute(c"_pipe", getter!(get_pipe::<$pipe>), None),
+            attribute(
+                c"_pipe",
+                getter!(get_pipe::<$pipe>),
+                Some(set_pipe::<$pipe>),
+            ),
             attribute(c"_fileno", getter!(get_fileno::<$pipe>), None),
             attribute(c"_protocol", getter!(get_protocol::<$pipe>), None),
             attribute(c"_closing", getter!(is_closing::<$pipe>), None),
@@ -127,11 +131,11 @@ pub(super) mod of_write_pipe {
     }
 }
 
-fn read_pipe<'a>(slf: &'a Slf<'_, '_>) -> &'a ReadPipe {
+fn read_pipe<'a>(slf: &'a Bound<'_, PyAny>) -> &'a ReadPipe {
     state(slf)
 }
 
-fn write_pipe<'a>(slf: &'a Slf<'_, '_>) -> &'a WritePipe {
+fn write_pipe<'a>(slf: &'a Bound<'_, PyAny>) -> &'a WritePipe {
     state(slf)
 }
 
@@ -333,6 +337,22 @@ fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(write_pipe(&slf).low_water.get().into_pyobject(py)?.into())
 }
 
+/// asyncio's own tests take the pipe away before they close it.
+unsafe extern "C" fn set_pipe<S: PipeState>(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    // SAFETY: A1, A6: called by the interpreter, which holds both objects.
+    unsafe {
+        set(slf, value, |slf, value| {
+            let pipe = (!value.is_none()).then(|| value.into());
+            drop(state::<S>(slf).end().pipe.replace(pipe));
+            Ok(())
+        })
+    }
+}
+
 unsafe extern "C" fn set_protocol_paused(
     slf: *mut ffi::PyObject,
     value: *mut ffi::PyObject,
@@ -340,8 +360,8 @@ unsafe extern "C" fn set_protocol_paused(
 ) -> i32 {
     // SAFETY: A1, A6: called by the interpreter, which holds both objects.
     unsafe {
-        set(slf, value, |pipe, value| {
-            pipe.protocol_paused.set(value.is_truthy()?);
+        set(slf, value, |slf, value| {
+            write_pipe(slf).protocol_paused.set(value.is_truthy()?);
             Ok(())
         })
     }
@@ -354,8 +374,8 @@ unsafe extern "C" fn set_high_water(
 ) -> i32 {
     // SAFETY: as above.
     unsafe {
-        set(slf, value, |pipe, value| {
-            pipe.high_water.set(value.extract()?);
+        set(slf, value, |slf, value| {
+            write_pipe(slf).high_water.set(value.extract()?);
             Ok(())
         })
     }
@@ -368,8 +388,8 @@ unsafe extern "C" fn set_low_water(
 ) -> i32 {
     // SAFETY: as above.
     unsafe {
-        set(slf, value, |pipe, value| {
-            pipe.low_water.set(value.extract()?);
+        set(slf, value, |slf, value| {
+            write_pipe(slf).low_water.set(value.extract()?);
             Ok(())
         })
     }
@@ -378,16 +398,15 @@ unsafe extern "C" fn set_low_water(
 unsafe fn set(
     slf: *mut ffi::PyObject,
     value: *mut ffi::PyObject,
-    set: fn(&WritePipe, &Bound<'_, PyAny>) -> PyResult<()>,
+    set: fn(&Bound<'_, PyAny>, &Bound<'_, PyAny>) -> PyResult<()>,
 ) -> i32 {
     // SAFETY: A1, A2 by the callers; a null value means deletion.
     unsafe {
         crate::python::guard(|py| {
             let slf = Borrowed::from_ptr(py, slf);
-            let value = Borrowed::from_ptr_or_opt(py, value).ok_or_else(|| {
-                PyTypeError::new_err("the state of flow control cannot be deleted")
-            })?;
-            set(write_pipe(&slf), &value)?;
+            let value = Borrowed::from_ptr_or_opt(py, value)
+                .ok_or_else(|| PyTypeError::new_err("this attribute cannot be deleted"))?;
+            set(&slf, &value)?;
             Ok(0)
         })
     }
