@@ -31,8 +31,11 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
     It is an `asyncio.SubprocessTransport`; the pipes are transports of their own.
     """
 
+    _exit_waiters: list[Any]
+
     def __init__(self, loop: Any, *args: Any, waiter: Any = None, **kwargs: Any) -> None:
         self._child: Any = None
+        self._pipes_connected = False  # an attribute of the class below, too, from 3.14 on
         # The class below would make a task for the pipes; it is given somebody who does not.
         super().__init__(_Starting(loop), *args, waiter=waiter, **kwargs)
         self._loop = loop
@@ -40,12 +43,16 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
         if proc.stdin is None and proc.stdout is None and proc.stderr is None:
             self._connected(waiter)
         elif loop.get_debug() or not _connects_plainly(loop):
-            loop.create_task(super()._connect_pipes(waiter))
+            loop.create_task(self._connect_by_the_loop(waiter))
         else:
             self._connect_at_once(waiter)
 
     def _connect_pipes(self, waiter: Any) -> None:
         """Nothing yet: the class below calls this before the loop is there."""
+
+    async def _connect_by_the_loop(self, waiter: Any) -> None:
+        await super()._connect_pipes(waiter)
+        self._pipes_connected = self._pending_calls is None
 
     def _connect_at_once(self, waiter: Any) -> None:
         loop, proc, pipes = self._loop, self._proc, self._pipes
@@ -60,8 +67,10 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            for fd in [fd for fd, protocol in pipes.items() if not getattr(protocol, "pipe", None)]:
-                pipes[fd] = None
+            for fd, file in enumerate((proc.stdin, proc.stdout, proc.stderr)):
+                if file is not None and getattr(pipes[fd], "pipe", None) is None:
+                    pipes[fd] = None
+                    file.close()
             if waiter is not None and not waiter.cancelled():
                 waiter.set_exception(error)
         else:
@@ -71,9 +80,19 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
         # Whatever the pipes report from now on comes after connection_made, by the queue's order.
         self._loop.call_soon(self._protocol.connection_made, self)
         self._pending_calls = None
-        self._pipes_connected = True  # asked for since 3.13.4
+        self._pipes_connected = True
         if waiter is not None:
             self._loop.call_soon(_set_result, waiter, None)
+
+    def _process_exited(self, returncode: int) -> None:
+        super()._process_exited(returncode)
+        if not self._pipes_connected:
+            # connection_lost never comes for pipes that could not be connected (since 3.14 asyncio
+            # does this itself).
+            waiters, self._exit_waiters = self._exit_waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(returncode)
 
     def send_signal(self, signal_number: int) -> None:
         """Send a signal to the child; nothing happens if it has ended.
