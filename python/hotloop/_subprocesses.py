@@ -9,14 +9,13 @@ asyncio's watcher with a thread per child takes their place.
 from __future__ import annotations
 
 import signal
+import warnings
 from asyncio import base_events, base_subprocess, events, futures, unix_events
 from typing import Any
 
 from . import _core
-from ._borrowed import borrow
 from ._state import LoopBase
 
-_with_watcher = borrow("_make_subprocess_transport")
 _UnixSubprocessTransport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
 _ReadProtocol: Any = base_subprocess.ReadSubprocessPipeProto
 _WriteProtocol: Any = base_subprocess.WriteSubprocessPipeProto
@@ -132,6 +131,9 @@ class _Starting:
     def create_task(self, nothing: None) -> None:
         pass
 
+    def get_debug(self) -> bool:
+        return bool(self._loop.get_debug())
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loop, name)
 
@@ -154,34 +156,28 @@ class SubprocessMixin(LoopBase):
         **kwargs: Any,
     ) -> Any:
         """Start a child and connect its pipes."""
-        if _has_watcher_of_the_user():
-            return await _with_watcher(
-                self, protocol, args, shell, stdin, stdout, stderr, bufsize, extra, **kwargs
+        options = (protocol, args, shell, stdin, stdout, stderr, bufsize)
+        if not _has_watcher_of_the_user():
+            return await self._start_child(options, extra, kwargs, self._watch_or_let_watch)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            watcher: Any = events.get_child_watcher()  # type: ignore[attr-defined,unused-ignore]
+        with watcher as watcher:
+            if not watcher.is_active():
+                # Before there is a child whose end nobody would notice.
+                raise RuntimeError(
+                    "asyncio.get_child_watcher() is not activated, "
+                    "subprocess support is not installed."
+                )
+            callback = self._child_watcher_callback
+            return await self._start_child(
+                options, extra, kwargs, lambda pid, t: watcher.add_child_handler(pid, callback, t)
             )
+
+    async def _start_child(self, options: Any, extra: Any, kwargs: Any, watch: Any) -> Any:
         waiter = self.create_future()
-        transport = SubprocessTransport(
-            self,
-            protocol,
-            args,
-            shell,
-            stdin,
-            stdout,
-            stderr,
-            bufsize,
-            waiter=waiter,
-            extra=extra,
-            **kwargs,
-        )
-        pid = transport.get_pid()
-        try:
-            transport._child = self._watch_child(pid, transport)
-        except OSError:
-            watcher: Any = getattr(
-                unix_events,
-                "ThreadedChildWatcher",
-                getattr(unix_events, "_ThreadedChildWatcher", None),
-            )
-            watcher().add_child_handler(pid, self._child_watcher_callback, transport)
+        transport = SubprocessTransport(self, *options, waiter=waiter, extra=extra, **kwargs)
+        watch(transport.get_pid(), transport)
         try:
             await waiter
         except (SystemExit, KeyboardInterrupt):
@@ -191,6 +187,18 @@ class SubprocessMixin(LoopBase):
             await transport._wait()
             raise
         return transport
+
+    def _watch_or_let_watch(self, pid: int, transport: Any) -> None:
+        """Wait for a child's end through a pidfd, or in a thread where there are none."""
+        try:
+            transport._child = self._watch_child(pid, transport)
+        except OSError:
+            watcher: Any = getattr(
+                unix_events,
+                "ThreadedChildWatcher",
+                getattr(unix_events, "_ThreadedChildWatcher", None),
+            )
+            watcher().add_child_handler(pid, self._child_watcher_callback, transport)
 
     def _child_watcher_callback(
         self,
