@@ -9,6 +9,7 @@ asyncio's watcher with a thread per child takes their place.
 from __future__ import annotations
 
 import signal
+import sys
 import warnings
 from asyncio import base_events, base_subprocess, events, futures, unix_events
 from typing import Any
@@ -162,7 +163,9 @@ class SubprocessMixin(LoopBase):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             watcher: Any = events.get_child_watcher()  # type: ignore[attr-defined,unused-ignore]
-        with watcher as watcher:
+        with watcher as entered:
+            if sys.version_info < (3, 12):
+                watcher = entered  # usually itself
             if not watcher.is_active():
                 # Before there is a child whose end nobody would notice.
                 raise RuntimeError(
