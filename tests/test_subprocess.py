@@ -572,6 +572,38 @@ class TestKeywords:
             await output("true", no_such=1)
 
 
+@pytest.mark.parametrize("pipes", [{}, {"stdin": PIPE, "stdout": PIPE}])
+@pytest.mark.hotloop_only  # asyncio waits for ever, up to 3.13
+async def test_a_protocol_without_connection_made_ends_the_child(loop, pipes):
+    options = {"stdin": None, "stdout": None, "stderr": None, **pipes}
+    with pytest.raises(AttributeError, match="connection_made"):
+        await loop.subprocess_exec(NoMethods, "sleep", "1000", **options)
+
+
+class NoMethods:
+    """A protocol that knows nothing of connections, only of a child's end."""
+
+    def process_exited(self):
+        pass
+
+    def pipe_connection_lost(self, fd, exc):
+        pass
+
+    def connection_lost(self, exc):
+        pass
+
+
+async def test_a_handler_of_sigchld_does_not_get_in_the_way(loop):
+    told = Events()
+    loop.add_signal_handler(signal.SIGCHLD, told.note, "SIGCHLD")
+    transport, protocol = await start("true")
+    await protocol.wait("lost")
+    await told.wait("SIGCHLD")
+    assert transport.get_returncode() == 0
+    loop.remove_signal_handler(signal.SIGCHLD)
+    transport.close()
+
+
 async def test_nothing_of_a_failed_start_is_left(loop):
     before = os.listdir("/proc/self/fd")
     for _ in range(3):

@@ -359,3 +359,15 @@ async def test_cancelling_the_connect_closes_the_pipe(loop, pipe):
         await task
     await protocol.wait("lost")
     assert reader.closed
+
+
+def test_a_loop_that_is_closed_under_a_transport_closes_its_pipe(loop_factory, pipe):
+    reader, _ = pipe
+    loop = loop_factory()
+    transport, _ = loop.run_until_complete(loop.connect_read_pipe(asyncio.Protocol, reader))
+    loop.close()
+    assert "open" in repr(transport)
+    with pytest.warns(ResourceWarning, match=r"^unclosed transport <.* fd=\d+ open>$"):
+        del transport
+        gc.collect()
+    assert reader.closed

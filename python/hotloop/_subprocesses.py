@@ -40,9 +40,8 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
         super().__init__(_Starting(loop), *args, waiter=waiter, **kwargs)
         self._loop = loop
         proc = self._proc
-        if proc.stdin is None and proc.stdout is None and proc.stderr is None:
-            self._connected(waiter)
-        elif loop.get_debug() or not _connects_plainly(loop):
+        has_pipes = not (proc.stdin is None and proc.stdout is None and proc.stderr is None)
+        if has_pipes and (loop.get_debug() or not _connects_plainly(loop)):
             loop.create_task(self._connect_by_the_loop(waiter))
         else:
             self._connect_at_once(waiter)
@@ -64,6 +63,12 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
                 if file is not None:
                     pipes[fd] = protocol = _ReadProtocol(self, fd)
                     protocol.pipe = loop._make_read_pipe_transport(file, protocol)
+            # What the pipes and the child report comes after this, by the queue's order.
+            loop.call_soon(self._protocol.connection_made, self)
+            self._pending_calls = None
+            self._pipes_connected = True
+            if waiter is not None:
+                loop.call_soon(_set_result, waiter, None)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -73,16 +78,6 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
                     file.close()
             if waiter is not None and not waiter.cancelled():
                 waiter.set_exception(error)
-        else:
-            self._connected(waiter)
-
-    def _connected(self, waiter: Any) -> None:
-        # Whatever the pipes report from now on comes after connection_made, by the queue's order.
-        self._loop.call_soon(self._protocol.connection_made, self)
-        self._pending_calls = None
-        self._pipes_connected = True
-        if waiter is not None:
-            self._loop.call_soon(_set_result, waiter, None)
 
     def _process_exited(self, returncode: int) -> None:
         super()._process_exited(returncode)

@@ -242,7 +242,8 @@ impl WritePipe {
 
     /// `transport.write_eof()`: the pipe is closed when what waits was written.
     pub(super) fn write_eof(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.end.closing.replace(true) || !self.queue.borrow().is_empty() {
+        let is_open = self.end.pipe.is_some();
+        if !is_open || self.end.closing.replace(true) || !self.queue.borrow().is_empty() {
             return Ok(());
         }
         let py = transport.py();
