@@ -1,4 +1,5 @@
 //! The blocking mode of a descriptor: given back, once, by the last user of the open file description.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::os::fd::{AsFd, BorrowedFd};
 
