@@ -307,7 +307,9 @@ signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 logging.disable()
 
 async def main():
-    child = await asyncio.create_subprocess_exec("true")
+    # It ends only when it is watched.
+    child = await asyncio.create_subprocess_exec("cat", stdin=asyncio.subprocess.PIPE)
+    child.stdin.close()
     print(await child.wait())
 
 loop = helpers.new_loop()
@@ -318,6 +320,19 @@ loop.close()
 """
     )
     assert (result.stdout, result.stderr) == ("255\n", "")
+
+
+@pytest.mark.hotloop_only  # asyncio of 3.13 raises ProcessLookupError
+async def test_a_child_that_is_gone_before_it_is_watched(loop, monkeypatch, caplog):
+    class Reaped(subprocess.Popen):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            os.waitpid(self.pid, 0)
+
+    monkeypatch.setattr(subprocess, "Popen", Reaped)
+    child = await asyncio.create_subprocess_exec("true")
+    assert await child.wait() == 255
+    assert "will report returncode 255" in caplog.text
 
 
 @pytest.mark.hotloop_only  # asyncio of 3.12 leaks the pidfd
