@@ -28,6 +28,7 @@ __all__ = [
     "TimerHandle",
     "__version__",
     "_after_fork_in_child",
+    "_note_loop_class",
 ]
 
 _T = TypeVar("_T")
@@ -36,6 +37,7 @@ _Ts = TypeVarTuple("_Ts")
 __version__: str
 
 def _after_fork_in_child() -> None: ...
+def _note_loop_class(class_: type[Loop], /) -> None: ...
 
 @disjoint_base
 class Loop:

@@ -15,6 +15,7 @@ from asyncio import constants, events, sslproto
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
+from . import _core
 from ._borrowed import borrow
 from ._signals import SignalMixin
 from ._sockets import SocketMixin
@@ -143,7 +144,8 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
             ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
+        # Not the hook: asyncio's own makes its socket transport directly here.
+        _core.Loop._make_socket_transport(self, rawsock, ssl_protocol, extra=extra, server=server)
         return ssl_protocol._app_transport
 
     def _resume_serving(self, protocol_factory: Any, sock: socket.socket, *args: Any) -> None:
@@ -175,3 +177,6 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
                 self._add_callback(reader)
             if mask & 2 and writer is not None:
                 self._add_callback(writer)
+
+
+_core._note_loop_class(EventLoop)

@@ -62,6 +62,10 @@ pub(crate) struct Imports {
     /// `asyncio.constants`: the number of writes after a loss that pass silently, and the accept delay.
     pub(crate) log_threshold_for_lost_writes: u32,
     pub(crate) accept_retry_delay: f64,
+    /// `asyncio.Handle._run`, as it was at import.
+    pub(crate) handle_run: Ref,
+    /// `selectors.SelectorKey`.
+    pub(crate) selector_key: Ref,
     /// `asyncio.events._set_running_loop`.
     pub(crate) set_running_loop: Ref,
     /// `sys._getframe`.
@@ -194,6 +198,10 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         log_threshold_for_lost_writes: name(&constants, "LOG_THRESHOLD_FOR_CONNLOST_WRITES")?
             .extract()?,
         accept_retry_delay: name(&constants, "ACCEPT_RETRY_DELAY")?.extract()?,
+        handle_run: name(&py.import("asyncio.events")?, "Handle")?
+            .getattr("_run")?
+            .into(),
+        selector_key: name(&py.import("selectors")?, "SelectorKey")?.into(),
         set_running_loop: name(&py.import("asyncio.events")?, "_set_running_loop")?.into(),
         get_frame: name(&py.import("sys")?, "_getframe")?.into(),
     })

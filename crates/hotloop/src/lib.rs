@@ -25,6 +25,9 @@ mod _core {
     #[pymodule_export]
     use crate::event_loop::_after_fork_in_child;
 
+    #[pymodule_export]
+    use crate::event_loop::_note_loop_class;
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();

@@ -8,6 +8,7 @@ pub(crate) mod callbacks;
 mod debug;
 mod hooks;
 mod iteration;
+mod readiness;
 mod servers;
 mod sock;
 mod state;
@@ -33,6 +34,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::errors::OrRaise;
 use crate::handles;
 use crate::python::{Ref, RefSlot};
+pub(crate) use hooks::_note_loop_class;
 use hooks::Hooks;
 pub(crate) use views::{ReadyView, ScheduledView};
 pub(crate) use watch_fd::Watcher;
@@ -138,7 +140,10 @@ pub(crate) struct Loop {
     /// The keyword arguments of every future and task; see `callbacks.rs`.
     loop_keyword: RefSlot,
     pub(crate) hooks: Cell<Hooks>,
-    class_hooks: Hooks,
+    /// Those of `hooks` that are overridden on the instance.
+    instance_hooks: Cell<Hooks>,
+    /// The version of the class for which `hooks` holds.
+    class_version: Cell<u32>,
     /// Iterations since Python-level signal handlers were last given a chance to run.
     unchecked: Cell<u32>,
     /// Whether the program handles signals through the loop.
@@ -165,7 +170,6 @@ impl Loop {
     ) -> PyResult<Self> {
         let py = class.py();
         let kernel = Kernel::new(py)?;
-        let class_hooks = Hooks::of_class(class)?;
         Ok(Self {
             ready: RefCell::new(ReadyQueue::new()),
             timers: RefCell::new(Timers::new()),
@@ -182,8 +186,9 @@ impl Loop {
             thread_id: RefSlot::default(),
             task_factory: RefSlot::default(),
             loop_keyword: RefSlot::default(),
-            hooks: Cell::new(class_hooks),
-            class_hooks,
+            hooks: Cell::new(Hooks::of_class(class)?),
+            instance_hooks: Cell::new(Hooks::NONE),
+            class_version: Cell::new(0),
             unchecked: Cell::new(0),
             handles_signals: Cell::new(false),
             signal_fd: Cell::new(-1),

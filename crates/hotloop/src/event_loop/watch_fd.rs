@@ -16,6 +16,7 @@ use crate::python::{Ref, call};
 use crate::transports::stream::Stream;
 
 use super::Loop;
+use super::hooks::Hooks;
 use super::servers::Listener;
 use super::sock::Operation;
 
@@ -228,7 +229,8 @@ impl Loop {
 }
 
 impl Loop {
-    /// Lets `watcher` wait for a descriptor. Whom it replaces is cancelled.
+    /// Lets `watcher` wait for a descriptor, by `_add_reader` or `_add_writer` where they are overridden. Whom it
+    /// replaces is cancelled.
     pub(crate) fn watch(
         &self,
         this: &Bound<'_, Loop>,
@@ -237,6 +239,14 @@ impl Loop {
         watcher: Watcher,
     ) -> PyResult<()> {
         let py = this.py();
+        let (hook, name) = match direction {
+            Direction::Read => (Hooks::ADD_READER, intern!(py, "_add_reader")),
+            Direction::Write => (Hooks::ADD_WRITER, intern!(py, "_add_writer")),
+        };
+        if self.hooks.get().any(hook) && !matches!(watcher, Watcher::Handle(_)) {
+            let callback = watcher.callback(this, fd, direction)?;
+            return this.call_method1(name, (fd, callback)).map(drop);
+        }
         // A5: should the kernel refuse, the registry drops its reference while it is borrowed; ours is last.
         let kernel = self.kernel(py)?;
         let held = watcher.clone_ref(py);
@@ -254,13 +264,27 @@ impl Loop {
         Ok(())
     }
 
-    /// Stops waiting for a descriptor; returns whether anybody waited.
+    /// Stops waiting for a descriptor, by `_remove_reader` or `_remove_writer` where they are overridden; returns
+    /// whether anybody waited.
     pub(crate) fn unwatch(
         &self,
-        py: Python<'_>,
+        this: &Bound<'_, Loop>,
         fd: RawFd,
         direction: Direction,
     ) -> PyResult<bool> {
+        let py = this.py();
+        let (hook, name) = match direction {
+            Direction::Read => (Hooks::REMOVE_READER, intern!(py, "_remove_reader")),
+            Direction::Write => (Hooks::REMOVE_WRITER, intern!(py, "_remove_writer")),
+        };
+        if self.hooks.get().any(hook) {
+            return this.call_method1(name, (fd,))?.is_truthy();
+        }
+        self.remove_watcher(py, fd, direction)
+    }
+
+    /// The same, whatever is overridden.
+    fn remove_watcher(&self, py: Python<'_>, fd: RawFd, direction: Direction) -> PyResult<bool> {
         let Ok(kernel) = self.kernel(py) else {
             return Ok(false);
         };
@@ -362,7 +386,7 @@ fn remove(
             }
         }
     };
-    let removed = this.unwatch(slf.py(), fd, direction)?;
+    let removed = this.remove_watcher(slf.py(), fd, direction)?;
     if this.registry.borrow().interest(fd).is_empty() {
         let object = this.file_objects.borrow_mut().remove(&fd);
         drop(object);

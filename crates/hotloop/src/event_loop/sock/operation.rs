@@ -98,7 +98,7 @@ impl Operation {
         let py = this.py();
         let operation = slf.get();
         let context = operation.context.clone_ref(py);
-        let stop = || this.get().unwatch(py, fd, operation.kind.direction());
+        let stop = || this.get().unwatch(this, fd, operation.kind.direction());
         call::within_context(py, &context, || {
             let future = operation.future.bind(py);
             if future.call_method0(intern!(py, "done"))?.is_truthy()? {

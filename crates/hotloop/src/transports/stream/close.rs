@@ -121,8 +121,8 @@ impl Stream {
         let py = transport.py();
         if let Some(this) = self.event_loop(py) {
             // Out of the poller before the number is free again.
-            this.get().unwatch(py, self.fd, Direction::Read)?;
-            this.get().unwatch(py, self.fd, Direction::Write)?;
+            this.get().unwatch(&this, self.fd, Direction::Read)?;
+            this.get().unwatch(&this, self.fd, Direction::Write)?;
             this.get().unregister_transport(self.fd, transport);
         }
         let closed = self.close_owner(py);
@@ -161,8 +161,8 @@ impl Stream {
         let described = self.describe(transport);
         // First what must not be left out: at interpreter shutdown the warning may not even be importable.
         if let Some(this) = self.event_loop(py) {
-            this.get().unwatch(py, self.fd, Direction::Read)?;
-            this.get().unwatch(py, self.fd, Direction::Write)?;
+            this.get().unwatch(&this, self.fd, Direction::Read)?;
+            this.get().unwatch(&this, self.fd, Direction::Write)?;
             this.get().unregister_transport(self.fd, transport);
         }
         let closed = self.close_owner(py);
