@@ -32,6 +32,7 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
         crate::event_loop::callbacks::add_methods(&py.get_type::<Loop>())?;
+        crate::python::snapshot::try_layout(py)?;
         let imports = crate::imports::imports(py)?;
         module.add("Handle", imports.handle_types.handle.bind(py))?;
         module.add("TimerHandle", imports.handle_types.timer.bind(py))?;

@@ -157,7 +157,7 @@ fn call_soon_threadsafe<'py>(
     let this = receiver(&slf);
     match Call::parse(py, this, arguments, 0)? {
         Some(call) if !this.get().hooks.get().any(Hooks::INSIDE_THREADSAFE) => {
-            let handle = handles::new_posted(py, this, call.callback, call.args, call.context)?;
+            let handle = handles::new_handle(py, this, call.callback, call.args, call.context)?;
             this.get()
                 .push_ready(Entry::Handle(handles::Queued::new(handle.clone_ref(py))));
             this.get().wake();

@@ -61,6 +61,7 @@ impl Loop {
     /// The loop no longer runs, so it may become garbage together with what waits.
     pub(super) fn set_not_running(&self) {
         drop(self.thread_id.take());
+        self.snapshot.forget();
         self.track_waiting_handles();
     }
 
@@ -131,6 +132,7 @@ impl Loop {
         } else {
             // Whoever posts from now on wakes us. What was posted before is in the queue, which was empty a moment
             // ago, and nobody else has had the interpreter since.
+            self.snapshot.forget();
             kernel.waker.prepare_sleep();
             self.sleeping.set(true);
             let mut wait = Wait {

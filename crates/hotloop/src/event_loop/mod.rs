@@ -33,7 +33,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::errors::OrRaise;
 use crate::handles;
-use crate::python::{Ref, RefSlot};
+use crate::python::{LastSnapshot, Ref, RefSlot};
 pub(crate) use hooks::_note_loop_class;
 use hooks::Hooks;
 pub(crate) use views::{ReadyView, ScheduledView};
@@ -139,6 +139,8 @@ pub(crate) struct Loop {
     pub(crate) task_factory: RefSlot,
     /// The keyword arguments of every future and task; see `callbacks.rs`.
     loop_keyword: RefSlot,
+    /// The context of the handles that were made last.
+    pub(crate) snapshot: LastSnapshot,
     pub(crate) hooks: Cell<Hooks>,
     /// Those of `hooks` that are overridden on the instance.
     instance_hooks: Cell<Hooks>,
@@ -186,6 +188,7 @@ impl Loop {
             thread_id: RefSlot::default(),
             task_factory: RefSlot::default(),
             loop_keyword: RefSlot::default(),
+            snapshot: LastSnapshot::default(),
             hooks: Cell::new(Hooks::of_class(class)?),
             instance_hooks: Cell::new(Hooks::NONE),
             class_version: Cell::new(0),
@@ -199,6 +202,7 @@ impl Loop {
         self.thread_id.traverse(&visit)?;
         self.task_factory.traverse(&visit)?;
         self.loop_keyword.traverse(&visit)?;
+        self.snapshot.traverse(&visit)?;
         if let Ok(ready) = self.ready.try_borrow() {
             for entry in ready.iter() {
                 entry.traverse(&visit)?;
@@ -263,6 +267,7 @@ impl Loop {
             self.thread_id.take(),
             self.loop_keyword.take(),
         );
+        self.snapshot.forget();
         drop((ready, timers, watchers, objects, rest));
     }
 
