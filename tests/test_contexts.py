@@ -8,8 +8,9 @@ import gc
 import threading
 import weakref
 
-import helpers
 import pytest
+
+import helpers
 
 variable = contextvars.ContextVar("variable", default=0)
 
