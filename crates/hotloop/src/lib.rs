@@ -7,6 +7,8 @@
 mod address;
 mod errors;
 mod event_loop;
+#[cfg(feature = "faults")]
+mod faults;
 mod handles;
 mod imports;
 mod python;
@@ -33,6 +35,8 @@ mod _core {
         let py = module.py();
         crate::event_loop::callbacks::add_methods(&py.get_type::<Loop>())?;
         crate::python::snapshot::try_layout(py)?;
+        #[cfg(feature = "faults")]
+        crate::faults::add_functions(module)?;
         let imports = crate::imports::imports(py)?;
         module.add("Handle", imports.handle_types.handle.bind(py))?;
         module.add("TimerHandle", imports.handle_types.timer.bind(py))?;

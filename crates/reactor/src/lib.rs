@@ -13,6 +13,10 @@
 mod address;
 mod borrow_fd;
 mod clock;
+#[cfg(feature = "faults")]
+pub mod faults;
+#[cfg(not(feature = "faults"))]
+mod faults;
 mod inbox;
 mod interest;
 mod poller;

@@ -269,7 +269,12 @@ fn settle<T>(
     match outcome {
         Ok(value) => make(value).map(Some),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(PyMemoryError::new_err(())),
+        // Our own memory, not the kernel's: that is ENOMEM.
+        Err(error)
+            if error.kind() == io::ErrorKind::OutOfMemory && error.raw_os_error().is_none() =>
+        {
+            Err(PyMemoryError::new_err(()))
+        }
         Err(error) => Err(os_error(py, &error)),
     }
 }
