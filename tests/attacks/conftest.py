@@ -23,6 +23,13 @@ def attack_seed() -> int:
 
 
 @pytest.fixture
+def attack_seconds() -> Callable[[float], float]:
+    """Makes the length of the short form, in seconds, that of this run."""
+    factor = float(os.environ.get("HOTLOOP_ATTACK_FACTOR", "1"))
+    return lambda seconds: seconds * factor
+
+
+@pytest.fixture
 def attack_rounds() -> Callable[[int], int]:
     """Makes the number of rounds of the short form that of this run."""
     factor = float(os.environ.get("HOTLOOP_ATTACK_FACTOR", "1"))

@@ -68,6 +68,8 @@ pub(crate) struct Imports {
     pub(crate) selector_key: Ref,
     /// `asyncio.events._set_running_loop`.
     pub(crate) set_running_loop: Ref,
+    /// `warnings.warn`.
+    pub(crate) warn: Ref,
     /// `sys._getframe`.
     pub(crate) get_frame: Ref,
 }
@@ -203,6 +205,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
             .into(),
         selector_key: name(&py.import("selectors")?, "SelectorKey")?.into(),
         set_running_loop: name(&py.import("asyncio.events")?, "_set_running_loop")?.into(),
+        warn: name(&py.import("warnings")?, "warn")?.into(),
         get_frame: name(&py.import("sys")?, "_getframe")?.into(),
     })
 }

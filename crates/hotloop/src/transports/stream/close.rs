@@ -175,9 +175,9 @@ impl Stream {
             named.set_item("source", transport)?;
             let kind = py.get_type::<pyo3::exceptions::PyResourceWarning>();
             let text = format!("unclosed transport {described}");
-            py.import("warnings")?
-                .call_method("warn", (text, kind), Some(&named))
-                .map(drop)
+            // Taken at import: at interpreter shutdown nothing can be imported.
+            let warn = imports(py)?.warn.bind(py);
+            warn.call((text, kind), Some(&named)).map(drop)
         });
         warned.and(closed).and(detached)
     }
