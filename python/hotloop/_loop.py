@@ -49,14 +49,18 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
         _sock_add_cancellation_callback = borrow("_sock_add_cancellation_callback")
 
     def __init__(self) -> None:
+        # What `close()` looks at, should an interrupt end this method.
+        self._selector: SelectorView | None = None
+        self._forget_signals()
         super().__init__()
         self._old_agen_hooks = None
         self._unix_server_sockets: dict[socket.socket, int] = {}
         self._transports = Transports(self)
-        self._selector: SelectorView | None = SelectorView(self)
+        self._selector = SelectorView(self)
         try:
             self._open_signals()
-        except OSError:
+        except BaseException:
+            self._close_signals()
             self._close_core()  # no half-made loop is left for __del__ to warn about
             raise
 
@@ -111,12 +115,14 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
         """
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
-        if self.is_closed():
+        if not self.is_closed():
+            super().close()
+        elif self._selector is None:
             return
-        super().close()
+        # An interrupt in here leaves the rest to the next call.
         self._close_signals()
-        self._selector = None
         self._close_core()
+        self._selector = None
 
     def _make_ssl_transport(
         self,
