@@ -17,6 +17,7 @@ mod clock;
 pub mod faults;
 #[cfg(not(feature = "faults"))]
 mod faults;
+mod datagram;
 mod inbox;
 mod interest;
 mod poller;
@@ -33,6 +34,7 @@ mod write_queue;
 
 pub use address::{Address, UnixName};
 pub use clock::{now_nanos, now_seconds};
+pub use datagram::{MOST_SENT, Outgoing, ReceiveBatch, send_batch};
 pub use inbox::{Drain, Inbox};
 pub use interest::{Direction, Interest};
 pub use poller::{Event, Events, Poller};
@@ -40,8 +42,8 @@ pub use ready::ReadyQueue;
 pub use registry::{Forgotten, Registry, Replaced};
 pub use sleep_state::SleepState;
 pub use socket::{
-    Family, accept, connect, family, is_tcp, local_address, peer_address, recv, recv_from,
-    recv_uninit, send, send_to, send_vectored, set_nodelay, shutdown_write, take_error,
+    Family, accept, connect, family, is_tcp, keeps_messages, local_address, peer_address, recv,
+    recv_from, recv_uninit, send, send_to, send_vectored, set_nodelay, shutdown_write, take_error,
 };
 pub use timers::Timers;
 pub use token::Token;

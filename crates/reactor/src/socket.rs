@@ -206,6 +206,16 @@ pub fn is_tcp(fd: BorrowedFd<'_>) -> bool {
     ) && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
         && sockopt::socket_protocol(fd) == Ok(Some(ipproto::TCP))
 }
+
+/// Whether the socket keeps messages apart (`SOCK_DGRAM`, `SOCK_RAW`). False for what is no socket.
+#[must_use]
+pub fn keeps_messages(fd: BorrowedFd<'_>) -> bool {
+    matches!(
+        sockopt::socket_type(fd),
+        Ok(SocketType::DGRAM | SocketType::RAW)
+    )
+}
+
 fn unix_address(name: &UnixName) -> Result<SocketAddrUnix, Errno> {
     match name {
         UnixName::Path(path) => SocketAddrUnix::new(&path[..]),
