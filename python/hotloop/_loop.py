@@ -39,7 +39,7 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
         _accept_connection = borrow("_accept_connection")
         _accept_connection2 = borrow("_accept_connection2")
         _ensure_fd_no_transport = borrow("_ensure_fd_no_transport")
-        _make_datagram_transport = borrow("_make_datagram_transport")
+        _make_foreign_datagram_transport = borrow("_make_datagram_transport")
         _make_read_pipe_transport = borrow("_make_read_pipe_transport")
         _make_write_pipe_transport = borrow("_make_write_pipe_transport")
         _sendfile_native = borrow("_sendfile_native")

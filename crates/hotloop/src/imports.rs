@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyModule, PyType};
 
 use crate::handles::{self, HandleTypes};
 use crate::python::Ref;
-use crate::transports::stream;
+use crate::transports::{datagram, stream};
 
 /// See the fields' own notes for who uses what.
 pub(crate) struct Imports {
@@ -21,6 +21,11 @@ pub(crate) struct Imports {
     pub(crate) handle_types: HandleTypes,
     /// The native stream transport, over `asyncio.transports._FlowControlMixin`.
     pub(crate) stream_type: Py<PyType>,
+    /// The native datagram transport, over the same and `asyncio.DatagramTransport`.
+    pub(crate) datagram_type: Py<PyType>,
+    /// What the size of a datagram transport's queue counts for each header: 8 bytes from 3.13 on, which sends empty
+    /// datagrams, too.
+    pub(crate) datagram_header_size: usize,
     /// `asyncio.BaseEventLoop`: its methods answer every call that is not of the common form.
     pub(crate) base_loop: BaseLoop,
     /// `asyncio.futures.__dict__` and `asyncio.tasks.__dict__`: `Future` and `Task` are looked up at each use,
@@ -157,6 +162,8 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
     Ok(Imports {
         handle_types: handles::make_types(py)?,
         stream_type: stream::make_type(py)?,
+        datagram_type: datagram::make_type(py)?,
+        datagram_header_size: if py.version_info() >= (3, 13) { 8 } else { 0 },
         base_loop: BaseLoop {
             call_soon: method("call_soon")?,
             call_soon_threadsafe: method("call_soon_threadsafe")?,

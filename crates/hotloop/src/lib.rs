@@ -41,6 +41,7 @@ mod _core {
         module.add("Handle", imports.handle_types.handle.bind(py))?;
         module.add("TimerHandle", imports.handle_types.timer.bind(py))?;
         module.add("SocketTransport", imports.stream_type.bind(py))?;
+        module.add("DatagramTransport", imports.datagram_type.bind(py))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

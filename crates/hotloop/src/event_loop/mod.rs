@@ -5,6 +5,7 @@
 //! (rule A5 of [`crate::python`]): a method takes out what it needs, calls, and looks again.
 
 pub(crate) mod callbacks;
+mod datagrams;
 mod debug;
 mod hooks;
 mod iteration;
@@ -35,6 +36,7 @@ use crate::errors::OrRaise;
 use crate::handles;
 use crate::python::{LastSnapshot, Ref, RefSlot};
 pub(crate) use hooks::_note_loop_class;
+use crate::transports::datagram;
 use hooks::Hooks;
 pub(crate) use views::{ReadyView, ScheduledView};
 pub(crate) use watch_fd::Watcher;
@@ -130,6 +132,8 @@ pub(crate) struct Loop {
     kernel: RefCell<Option<Arc<Kernel>>>,
     events: Cell<Option<Events>>,
     read_buffer: Cell<Option<Box<[u8]>>>,
+    /// What the datagram transports share.
+    pub(crate) datagrams: datagram::Shared,
     pub(crate) closed: Cell<bool>,
     /// Whether the loop's thread waits for events, or is about to.
     sleeping: Cell<bool>,
@@ -181,6 +185,7 @@ impl Loop {
             kernel: RefCell::new(Some(Arc::new(kernel))),
             events: Cell::new(Some(Events::with_capacity(128))),
             read_buffer: Cell::new(None),
+            datagrams: datagram::Shared::default(),
             closed: Cell::new(false),
             sleeping: Cell::new(false),
             stopping: Cell::new(false),
@@ -268,6 +273,7 @@ impl Loop {
             self.loop_keyword.take(),
         );
         self.snapshot.forget();
+        self.datagrams.clear();
         drop((ready, timers, watchers, objects, rest));
     }
 

@@ -13,6 +13,7 @@ use pyo3::types::{PyInt, PyTuple};
 use crate::errors::OrRaise;
 use crate::handles;
 use crate::python::{Ref, call};
+use crate::transports::datagram::Datagram;
 use crate::transports::stream::Stream;
 
 use super::Loop;
@@ -26,6 +27,8 @@ pub(crate) enum Watcher {
     Handle(Ref),
     /// A native stream transport.
     Stream(Ref),
+    /// A native datagram transport.
+    Datagram(Ref),
     /// A listening socket.
     Listener(Ref),
     /// A `sock_*` call that waits.
@@ -38,6 +41,7 @@ impl Watcher {
         match self {
             Self::Handle(object)
             | Self::Stream(object)
+            | Self::Datagram(object)
             | Self::Listener(object)
             | Self::Operation(object) => object,
         }
@@ -47,6 +51,7 @@ impl Watcher {
         match self {
             Self::Handle(object) => Self::Handle(object.clone_ref(py)),
             Self::Stream(object) => Self::Stream(object.clone_ref(py)),
+            Self::Datagram(object) => Self::Datagram(object.clone_ref(py)),
             Self::Listener(object) => Self::Listener(object.clone_ref(py)),
             Self::Operation(object) => Self::Operation(object.clone_ref(py)),
         }
@@ -63,6 +68,7 @@ impl Watcher {
         let result = match self {
             Self::Handle(handle) => return handles::run(py, handle),
             Self::Stream(stream) => Stream::on_ready(this, stream, direction),
+            Self::Datagram(datagram) => Datagram::on_ready(py, datagram, direction),
             Self::Listener(listener) => Listener::accept(this, &*listener.bind(py).cast()?, fd),
             Self::Operation(operation) => {
                 Operation::proceed(this, &*operation.bind(py).cast()?, fd)
@@ -86,6 +92,7 @@ impl Watcher {
         let name = match (self, direction) {
             (Self::Handle(handle), _) => return Ok(handle.clone_ref(py)),
             (_, Direction::Read) => "_read_ready",
+            (Self::Datagram(_), Direction::Write) => "_sendto_ready",
             (_, Direction::Write) => "_write_ready",
         };
         let callback = self.object().bind(py).getattr(name)?;

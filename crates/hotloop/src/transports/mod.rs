@@ -1,3 +1,4 @@
 //! Native transports.
 
+pub(crate) mod datagram;
 pub(crate) mod stream;
