@@ -89,6 +89,9 @@ impl Datagram {
     /// The descriptor can be written again.
     pub(super) fn sendto_ready(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = transport.py();
+        if self.lost.get() > 0 {
+            return Ok(()); // aborted: `connection_lost` is on its way
+        }
         while let Some(outcome) = self.send_queued(py) {
             match outcome {
                 Ok(true) => {}
