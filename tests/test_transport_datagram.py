@@ -234,5 +234,5 @@ async def test_random_exchange_over_unix_sockets_loses_nothing(loop, unix_path, 
                     if "paused" in sender.events[-1:]:
                         await sender.wait_until(lambda: sender.events[-1] != "paused")
                 assert await receiver.received(total) == sent
-                assert sender.transport.get_write_buffer_size() == 0
+                assert not sender.transport._buffer
                 assert not sender.errors and not receiver.errors

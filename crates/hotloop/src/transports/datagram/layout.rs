@@ -68,7 +68,7 @@ pub(super) fn allocate<'py>(
     let py = kind.py();
     let datagram = ManuallyDrop::new(datagram);
     // SAFETY: A3 by `from_owned_ptr_or_err`. A4: the memory is zeroed and as large as the struct. The collector
-    // must not look at the state before it is there: the object is untracked until then.
+    // must not look at the state before it is there: between the allocation and the write nothing can start it.
     unsafe {
         let object =
             Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(kind.as_type_ptr(), 0));
