@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from datagrams import Datagrams, address_of, endpoint, plain_socket
+from helpers import LOOP_NAME
 
 
 @pytest.fixture
@@ -209,7 +210,9 @@ async def test_a_netlink_socket_works_as_on_asyncio(loop):
             assert struct.unpack_from("=IH", made.data[0])[1] in (2, 3, 16)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="3.11 does not look")
+@pytest.mark.skipif(
+    LOOP_NAME == "asyncio" and sys.version_info < (3, 12), reason="3.11 does not look"
+)
 async def test_a_descriptor_has_one_transport(loop):
     async with endpoint() as made:
         sock = made.transport._sock

@@ -149,6 +149,19 @@ async def test_close_sends_what_waits_first(loop, unix_path):
         assert sender.lost_with is None
 
 
+@pytest.mark.hotloop_only
+async def test_abort_after_the_end_does_nothing(loop, unix_path):
+    """On asyncio it raises AttributeError, if the transport was closed while something waited."""
+    async with blocked(unix_path) as (sender, sock):
+        sender.transport.close()
+        while "lost" not in sender.events:
+            drain(sock)
+            await asyncio.sleep(0)
+        sender.transport.abort()
+        await asyncio.sleep(0)
+        assert sender.events == ["made", "lost"]
+
+
 async def test_more_can_be_sent_while_a_closing_transport_sends_the_rest(loop, unix_path):
     async with blocked(unix_path) as (sender, sock):
         sender.transport.close()

@@ -4,7 +4,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::transports::datagram::{is_served, new_datagram};
+use crate::transports::datagram::{new_datagram, served_family};
 
 use super::Loop;
 
@@ -22,11 +22,11 @@ impl Loop {
         extra: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        if !is_served(sock)? {
+        let Some(family) = served_family(sock)? else {
             let args = (sock, protocol, address, waiter, extra);
             return slf.call_method1(intern!(py, "_make_foreign_datagram_transport"), args);
-        }
+        };
         slf.call_method1(intern!(py, "_ensure_fd_no_transport"), (sock,))?;
-        new_datagram(slf, sock, protocol, address, waiter, extra)
+        new_datagram(slf, sock, family, protocol, address, waiter, extra)
     }
 }

@@ -21,37 +21,37 @@ use super::{Datagram, layout};
 const HIGH_WATER: usize = 64 * 1024;
 const LOW_WATER: usize = HIGH_WATER / 4;
 
-/// Whether the native transport serves a socket: an open one of a family whose addresses are known, that keeps
-/// messages apart, and whose Python class sends and receives as `socket.socket` does. asyncio's own transport serves
-/// the others.
-pub(crate) fn is_served(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// The family of a socket that the native transport serves: an open one whose addresses are known, that keeps messages
+/// apart, and whose Python class sends and receives as `socket.socket` does. asyncio's own transport serves the others.
+pub(crate) fn served_family(socket: &Bound<'_, PyAny>) -> PyResult<Option<Family>> {
     let py = socket.py();
     let plain = imports(py)?.socket.bind(py);
     let class = socket.get_type();
     if !class.is_subclass(&plain)? {
-        return Ok(false); // a mock may call itself an instance
+        return Ok(None); // a mock may call itself an instance
     }
     if !class.is(plain) {
         for method in ["recvfrom", "sendto", "send"] {
             if !class.getattr(method)?.is(&plain.getattr(method)?) {
-                return Ok(false);
+                return Ok(None);
             }
         }
     }
     let fd: RawFd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
     if fd < 0 {
-        return Ok(false);
+        return Ok(None);
     }
     // SAFETY: the caller holds the socket, which is open.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    Ok(reactor::family(fd).is_some() && reactor::keeps_messages(fd))
+    Ok(reactor::family(fd).filter(|_| reactor::keeps_messages(fd)))
 }
 
 /// Makes a transport for `protocol` and schedules `connection_made`, the start of reading and the waiter's result.
-/// The socket is one that [`is_served`].
+/// The family is what [`served_family`] says of the socket.
 pub(crate) fn new_datagram<'py>(
     this: &Bound<'py, Loop>,
     socket: &Bound<'py, PyAny>,
+    family: Family,
     protocol: &Bound<'py, PyAny>,
     address: Option<&Bound<'py, PyAny>>,
     waiter: Option<&Bound<'py, PyAny>>,
@@ -61,7 +61,6 @@ pub(crate) fn new_datagram<'py>(
     let fd: RawFd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
     // SAFETY: the caller holds the socket; a number that is none is answered with an error.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd.max(0)) };
-    let family = reactor::family(borrowed).unwrap_or(Family::V4);
     let local = reactor::local_address(borrowed).ok().flatten();
     let peer = reactor::peer_address(borrowed).ok().flatten();
     let mut connected = peer.as_ref().is_some_and(is_named);

@@ -9,7 +9,7 @@
 //! `datagram_received` the transport looks again:
 //! - closed or aborted: the rest is dropped, as asyncio leaves it in a socket that is closed;
 //! - reading paused: the rest is kept here, and delivered when reading resumes, before anything newer;
-//! - the loop stops, or the protocol raised (`KeyboardInterrupt` included): the rest is kept and delivered in a later
+//! - the loop stops (then no more than one is taken from the kernel), or the protocol raised (`KeyboardInterrupt` included): the rest is kept and delivered in a later
 //!   iteration, or a later run, by a callback of the loop. asyncio would find it in the kernel then; so nothing is lost
 //!   with an exception, and each one is reported by itself.
 //!
@@ -40,7 +40,7 @@ use crate::python::heap_type::HeapType;
 use crate::python::{Ref, RefSlot, call};
 
 pub(crate) use addresses::Shared;
-pub(crate) use construct::{is_served, new_datagram};
+pub(crate) use construct::{new_datagram, served_family};
 use read::Received;
 use write::Queued;
 

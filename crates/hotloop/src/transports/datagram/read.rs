@@ -46,10 +46,13 @@ impl Datagram {
         };
         let shared = &this.get().datagrams;
         let mut batch = shared.take_batch();
-        let asked = self.batch_size.get();
+        let stopping = this.get().stopping.get();
+        let asked = if stopping { 1 } else { self.batch_size.get() };
         let result = match batch.receive(fd, self.is_ip(), asked) {
             Ok(received) => {
-                self.adapt(asked, received);
+                if !stopping {
+                    self.adapt(asked, received);
+                }
                 self.deliver(&this, transport, &mut batch)
             }
             Err(error) => self.receive_failed(transport, &error),
