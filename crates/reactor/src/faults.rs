@@ -259,6 +259,17 @@ mod plan {
 pub use plan::{arm, disarm, scatter, seen};
 pub(crate) use plan::{check, limit};
 
+/// As [`check`], for a call that is made again when it was interrupted.
+#[inline]
+pub(crate) fn check_retried(call: Call) -> std::io::Result<()> {
+    while let Err(error) = check(call) {
+        if error != Errno::INTR {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
 #[cfg(all(test, feature = "faults", not(loom)))]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -13,11 +13,11 @@
 mod address;
 mod borrow_fd;
 mod clock;
+mod datagram;
 #[cfg(feature = "faults")]
 pub mod faults;
 #[cfg(not(feature = "faults"))]
 mod faults;
-mod datagram;
 mod inbox;
 mod interest;
 mod poller;

@@ -7,6 +7,7 @@ use std::mem::zeroed;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::Address;
+use crate::faults::{self, Call};
 
 use super::sockaddr;
 
@@ -86,6 +87,7 @@ impl ReceiveBatch {
             header.msg_hdr.msg_iov = piece;
             header.msg_hdr.msg_iovlen = 1;
         }
+        faults::check_retried(Call::Recv)?;
         let received = loop {
             // SAFETY: rules 1 and 2: `count` headers were filled in above.
             let received = unsafe {

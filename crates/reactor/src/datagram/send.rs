@@ -7,6 +7,7 @@ use std::mem::zeroed;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::Address;
+use crate::faults::{self, Call};
 
 use super::sockaddr;
 
@@ -59,6 +60,7 @@ pub fn send_batch(fd: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Result<u
     if count == 0 {
         return Ok(0);
     }
+    faults::check_retried(Call::Send)?;
     loop {
         // SAFETY: rules 1 and 2: `count` headers were filled in above.
         let sent = unsafe {

@@ -123,8 +123,8 @@ impl Datagram {
     fn leave_loop(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = transport.py();
         if let Some(this) = self.event_loop(py).filter(|_| self.open.get()) {
-            this.get().unwatch(py, self.fd, Direction::Read)?;
-            this.get().unwatch(py, self.fd, Direction::Write)?;
+            this.get().unwatch(&this, self.fd, Direction::Read)?;
+            this.get().unwatch(&this, self.fd, Direction::Write)?;
             this.get().unregister_transport(self.fd, transport);
         }
         Ok(())
@@ -169,9 +169,9 @@ impl Datagram {
             named.set_item("source", transport)?;
             let kind = py.get_type::<pyo3::exceptions::PyResourceWarning>();
             let text = format!("unclosed transport {described}");
-            py.import("warnings")?
-                .call_method("warn", (text, kind), Some(&named))
-                .map(drop)
+            // Taken at import: at interpreter shutdown nothing can be imported.
+            let warn = imports(py)?.warn.bind(py);
+            warn.call((text, kind), Some(&named)).map(drop)
         });
         warned.and(left).and(closed)
     }
