@@ -10,6 +10,8 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{FileType, fstat};
 use rustix::io::{read, retry_on_intr, write, writev};
 
+use crate::faults::{self, Call};
+
 /// `IOV_MAX` of Linux: what one `writev` takes.
 const MOST_SLICES: usize = 1024;
 
@@ -42,7 +44,11 @@ pub fn pipe_kind(fd: BorrowedFd<'_>) -> io::Result<Option<PipeKind>> {
 /// # Errors
 /// read(2); `WouldBlock` if there is nothing to read, `EIO` from a terminal whose other side is gone.
 pub fn read_pipe(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    Ok(retry_on_intr(|| read(fd, &mut *buf))?)
+    Ok(retry_on_intr(|| {
+        faults::check(Call::Read)?;
+        let most = faults::limit(Call::Read, buf.len());
+        read(fd, &mut buf[..most])
+    })?)
 }
 
 /// Write from `buf`; returns the number of bytes that were taken.
@@ -50,7 +56,10 @@ pub fn read_pipe(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
 /// # Errors
 /// write(2); `WouldBlock` if there is no room, `BrokenPipe` if nobody reads.
 pub fn write_pipe(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
-    Ok(retry_on_intr(|| write(fd, buf))?)
+    Ok(retry_on_intr(|| {
+        faults::check(Call::Write)?;
+        write(fd, &buf[..faults::limit(Call::Write, buf.len())])
+    })?)
 }
 
 /// Write from several buffers (the first 1024 of them) in one call; returns the number of bytes that were taken.
@@ -58,6 +67,9 @@ pub fn write_pipe(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
 /// # Errors
 /// writev(2); as [`write_pipe`].
 pub fn write_pipe_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-    let bufs = &bufs[..bufs.len().min(MOST_SLICES)];
-    Ok(retry_on_intr(|| writev(fd, bufs))?)
+    Ok(retry_on_intr(|| {
+        faults::check(Call::Write)?;
+        let most = faults::limit(Call::Write, bufs.len()).min(MOST_SLICES);
+        writev(fd, &bufs[..most])
+    })?)
 }

@@ -99,6 +99,21 @@ impl Loop {
         let or_none =
             |object: Option<&Bound<'_, PyAny>>| object.map_or_else(|| none(py), Ref::from);
         let fd = fileno(sock)?;
+        if slf.get().hooks.get().any(Hooks::ACCEPT) {
+            let accept = slf.getattr(intern!(py, "_accept_connection"))?;
+            let args = (
+                fd,
+                accept,
+                protocol_factory,
+                sock,
+                sslcontext,
+                server,
+                backlog,
+                ssl_handshake_timeout,
+                ssl_shutdown_timeout,
+            );
+            return slf.call_method1(intern!(py, "_add_reader"), args).map(drop);
+        }
         let listener = Bound::new(
             py,
             Listener {
@@ -155,7 +170,7 @@ impl Listener {
     ) -> PyResult<()> {
         let py = this.py();
         let native = self.ssl_context.bind(py).is_none()
-            && !this.get().hooks.get().any(Hooks::MAKE_SOCKET_TRANSPORT)
+            && !this.get().hooks.get().any(Hooks::ACCEPTED)
             && !this.get().debug.get();
         if !native {
             return self.connected_in_python(this, descriptor, peer);
@@ -237,7 +252,7 @@ impl Listener {
             imports(py)?.transport_socket.bind(py).call1((&socket,))?,
         )?;
         this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
-        this.get().unwatch(py, fd, Direction::Read)?;
+        this.get().unwatch(this, fd, Direction::Read)?;
         let [handshake, shutdown] = &self.ssl_timeouts;
         let args = (
             imports(py)?.accept_retry_delay,

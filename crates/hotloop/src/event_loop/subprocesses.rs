@@ -118,7 +118,7 @@ impl Child {
         let Some(transport) = child.transport.take() else {
             return Ok(());
         };
-        this.get().unwatch(py, fd, Direction::Read)?;
+        this.get().unwatch(this, fd, Direction::Read)?;
         drop(child.pidfd.take());
         let transport = transport.into_bound(py);
         call::within_context(py, &child.context, || {

@@ -177,7 +177,12 @@ impl Loop {
     ) -> PyResult<()> {
         let py = slf.py();
         for direction in [Direction::Read, Direction::Write] {
-            let ours = match slf.get().registry.borrow().watcher(fd, direction) {
+            let watcher = {
+                let registry = slf.get().registry.borrow();
+                let watcher = registry.watcher(fd, direction);
+                watcher.map(|watcher| watcher.clone_ref(py))
+            };
+            let ours = match watcher.map(|watcher| watcher.behind(py)).transpose()? {
                 Some(Watcher::Operation(operation)) => operation
                     .bind(py)
                     .cast::<Operation>()
@@ -185,7 +190,7 @@ impl Loop {
                 _ => false,
             };
             if ours {
-                slf.get().unwatch(py, fd, direction)?;
+                slf.get().unwatch(slf, fd, direction)?;
             }
         }
         Ok(())

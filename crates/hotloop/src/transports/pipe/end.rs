@@ -101,7 +101,7 @@ impl End {
     /// Stops waiting for the descriptor in one direction.
     pub(super) fn unwatch(&self, py: Python<'_>, direction: Direction) -> PyResult<()> {
         match self.event_loop(py) {
-            Some(this) => this.get().unwatch(py, self.fd, direction).map(drop),
+            Some(this) => this.get().unwatch(&this, self.fd, direction).map(drop),
             None => Ok(()),
         }
     }
@@ -288,9 +288,9 @@ pub(super) fn warn_if_unclosed<S: PipeState>(transport: &Bound<'_, PyAny>) -> Py
         named.set_item("source", transport)?;
         let text = format!("unclosed transport {described}");
         let kind = py.get_type::<PyResourceWarning>();
-        py.import("warnings")?
-            .call_method("warn", (text, kind), Some(&named))
-            .map(drop)
+        // Taken at import: at interpreter shutdown nothing can be imported.
+        let warn = imports(py)?.warn.bind(py);
+        warn.call((text, kind), Some(&named)).map(drop)
     });
     warned.and(closed)
 }

@@ -33,7 +33,7 @@ use crate::python::{Ref, RefSlot};
 
 pub(crate) use construct::{Origin, new_stream};
 use owner::Owner;
-pub(crate) use owner::adopt;
+pub(crate) use owner::{add_to_users, adopt};
 pub(crate) use write::Piece;
 
 /// The state of one transport.
