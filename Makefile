@@ -6,6 +6,8 @@
 PYTHON ?= python3
 # `checked` (optimised a little, every assertion on) for tests; `release` for demo and benchmarks.
 PROFILE ?= checked
+# Seconds that `make soak` takes; cross-talk gets half of them.
+SOAK_SECONDS ?= 3600
 # Passed to the program that the target runs, e.g. make bench ARGS='--only call_soon'.
 ARGS ?=
 # Seconds of load for each run of the demo; empty: the demo's own choice.
@@ -55,7 +57,7 @@ check: lint test-rust develop stubtest pytest ## the quick inner loop: `test` wi
 build: release ## extension (into the environment) and load generator, both in release
 
 .PHONY: lint
-lint: fmt clippy ruff mypy house-rules ## rustfmt, clippy, ruff, mypy --strict, house rules
+lint: fmt clippy ruff mypy house-rules dependencies ## rustfmt, clippy, ruff, mypy, house rules, crates
 
 .PHONY: test-python
 test-python: develop stubtest pytest suites ## build for PYTHON, then stubtest, own tests, suites
@@ -64,6 +66,16 @@ test-python: develop stubtest pytest suites ## build for PYTHON, then stubtest, 
 suites: develop $(ready)/tests ## CPython's own asyncio tests on hotloop (ARGS: more pytest options)
 	$(step) --show "suites, Python $(python_minor)" $(venv_python) -m pytest tests/suites -m suite \
 		--junitxml=build/reports/suites-$(python_minor).xml $(ARGS)
+
+.PHONY: attacks
+attacks: develop $(ready)/tests ## the attacks in their short forms (ARGS: more pytest options)
+	$(step) --show "attacks, Python $(python_minor)" $(venv_python) -m pytest tests/attacks \
+		--junitxml=build/reports/attacks-$(python_minor).xml $(ARGS)
+
+.PHONY: soak
+soak: develop $(ready)/tests ## the attacks in their long forms, for SOAK_SECONDS (an hour)
+	$(step) --show "soak, $(SOAK_SECONDS) s, Python $(python_minor)" $(venv_python) \
+		tests/attacks/long_forms.py --seconds $(SOAK_SECONDS) $(ARGS)
 
 .PHONY: bench
 bench: release $(ready)/benches ## speed marks against uvloop (ARGS: options of benches/marks.py)
@@ -109,6 +121,10 @@ mypy: $(ready)/lint
 .PHONY: house-rules
 house-rules: $(ready)/venv
 	$(step) "house rules" $(venv_python) tools/house_rules.py
+
+.PHONY: dependencies
+dependencies: $(ready)/venv
+	$(step) "crates and licences" $(venv_python) tools/dependencies.py
 
 # The extension itself has no cargo tests (a module cannot link without its interpreter): leaving it
 # out keeps PyO3 out of this build.
