@@ -9,21 +9,28 @@ use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
 
 use crate::python::Ref;
 use crate::python::guard::none;
+use crate::python::make;
 
 /// `(host, port)`, `(host, port, flowinfo, scope_id)`, a path as `str`, an abstract name as `bytes`; `None` for a
 /// family that the native path does not know.
 pub(crate) fn to_python(py: Python<'_>, address: &Address) -> PyResult<Ref> {
     Ok(match address {
-        Address::V4(v4) => (address.ip_text(), v4.port()).into_pyobject(py)?.into(),
-        Address::V6(v6) => (address.ip_text(), v6.port(), v6.flowinfo(), v6.scope_id())
-            .into_pyobject(py)?
-            .into(),
+        Address::V4(v4) => {
+            let host = make::string(py, &address.ip_text())?.into_any();
+            make::tuple(py, [host, make::number(py, v4.port().into())?])?.into()
+        }
+        Address::V6(v6) => {
+            let host = make::string(py, &address.ip_text())?.into_any();
+            let port = make::number(py, v6.port().into())?;
+            let flow = make::number(py, v6.flowinfo())?;
+            make::tuple(py, [host, port, flow, make::number(py, v6.scope_id())?])?.into()
+        }
         Address::Unix(UnixName::Unnamed) => "".into_pyobject(py)?.into(),
         Address::Unix(UnixName::Path(path)) => decode_path(py, path)?,
         Address::Unix(UnixName::Abstract(name)) => {
             let mut bytes = vec![0];
             bytes.extend_from_slice(name);
-            PyBytes::new(py, &bytes).into()
+            make::bytes(py, &bytes)?.into()
         }
         Address::Other => none(py),
     })

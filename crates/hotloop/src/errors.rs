@@ -4,7 +4,9 @@
 
 use std::io;
 
+use crate::python::make::Words;
 use pyo3::exceptions::PyOSError;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 /// `result?` with the exception that Python's own call would raise.
@@ -22,11 +24,11 @@ impl<T> OrRaise<T> for io::Result<T> {
 /// The exception for a failed system call.
 pub(crate) fn os_error(py: Python<'_>, error: &io::Error) -> PyErr {
     let Some(number) = error.raw_os_error() else {
-        return PyOSError::new_err(error.to_string());
+        return PyOSError::new_err(Words(error.to_string()));
     };
     let made = py
-        .import("os")
-        .and_then(|os| os.call_method1("strerror", (number,)))
+        .import(intern!(py, "os"))
+        .and_then(|os| os.call_method1(intern!(py, "strerror"), (number,)))
         .and_then(|text| py.get_type::<PyOSError>().call1((number, text)));
     match made {
         Ok(exception) => PyErr::from_value(exception),

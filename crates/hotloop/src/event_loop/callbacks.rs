@@ -18,6 +18,7 @@ use crate::python::{FastArguments, Ref};
 
 use super::hooks::Hooks;
 use super::{Entry, Loop};
+use crate::python::make;
 
 /// Puts the fastcall methods on `_core.Loop`.
 pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
@@ -318,7 +319,7 @@ impl Loop {
         if let Some(named) = self.loop_keyword.get(py) {
             return Ok(named);
         }
-        let named = PyDict::new(py);
+        let named = make::dict(py)?;
         named.set_item(intern!(py, "loop"), slf)?;
         drop(self.loop_keyword.replace(Some((&named).into())));
         Ok(named.into())

@@ -80,8 +80,8 @@ impl Hooks {
             return Ok(Self::NONE); // the package is not whole yet
         };
         let mut hooks = Self::NONE;
-        for (bit, (name, original)) in Self::NAMES.iter().zip(originals).enumerate() {
-            let now = class.getattr_opt(*name)?;
+        for (bit, (name, original)) in originals.iter().enumerate() {
+            let now = class.getattr_opt(name.bind(class.py()).cast::<PyString>()?)?;
             if now.is_some_and(|now| now.as_ptr() != original.as_ptr()) {
                 hooks.0 |= 1 << bit;
             }
@@ -103,8 +103,8 @@ impl Hooks {
     }
 }
 
-/// The methods of `hotloop.EventLoop`, in the order of [`Hooks::NAMES`], as the package defines them.
-static ORIGINALS: OnceLock<Vec<Ref>> = OnceLock::new();
+/// The names of [`Hooks::NAMES`], in that order, and the methods of `hotloop.EventLoop` as the package defines them.
+static ORIGINALS: OnceLock<Vec<(Ref, Ref)>> = OnceLock::new();
 
 /// Note the methods of `hotloop.EventLoop`: what differs from them later is an override. Called once, at import.
 #[pyfunction]
@@ -112,7 +112,9 @@ static ORIGINALS: OnceLock<Vec<Ref>> = OnceLock::new();
 pub(crate) fn _note_loop_class(class_: &Bound<'_, PyType>) -> PyResult<()> {
     let mut originals = Vec::with_capacity(Hooks::NAMES.len());
     for name in Hooks::NAMES {
-        originals.push(Ref::from(class_.getattr(name)?));
+        let name = PyString::intern(class_.py(), name);
+        let original = class_.getattr(&name)?;
+        originals.push((Ref::from(name), Ref::from(original)));
     }
     let _ = ORIGINALS.set(originals);
     Ok(())

@@ -36,6 +36,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::errors::OrRaise;
 use crate::handles;
+use crate::python::make::Words;
 use crate::python::{LastSnapshot, Ref, RefSlot};
 use crate::transports::datagram;
 pub(crate) use hooks::_note_loop_class;
@@ -258,7 +259,7 @@ impl Loop {
                 drop(inherited);
                 Ok(kernel)
             }
-            None => Err(PyRuntimeError::new_err("Event loop is closed")),
+            None => Err(PyRuntimeError::new_err(Words("Event loop is closed"))),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::imports::imports;
 use crate::python::Ref;
 
 use super::{Loop, Watcher};
+use crate::python::make;
 
 /// Does what its watcher does when the descriptor is ready.
 #[pyclass(frozen, module = "hotloop._core", name = "_Readiness")]
@@ -155,12 +156,12 @@ impl Loop {
         };
         let fd = token.fd().into_pyobject(py)?.into_any();
         let object = object.unwrap_or_else(|| fd.clone());
-        let data = PyTuple::new(py, handles)?.into_any();
+        let data = make::tuple(py, handles)?.into_any();
         let events = events.into_pyobject(py)?.into_any();
         let key = imports(py)?
             .selector_key
             .bind(py)
-            .call1(PyTuple::new(py, [object, fd, events, data])?)?;
+            .call1(make::tuple(py, [object, fd, events, data])?)?;
         Ok(Some((key, mask).into_pyobject(py)?))
     }
 

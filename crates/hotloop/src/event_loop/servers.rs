@@ -20,6 +20,7 @@ use crate::transports::stream::{Origin, adopt, new_stream};
 use super::hooks::Hooks;
 use super::watch_fd::fileno;
 use super::{Loop, Watcher};
+use crate::python::make;
 
 /// A listening socket that serves: what `_start_serving` was given.
 #[pyclass(frozen, module = "hotloop._core")]
@@ -221,7 +222,7 @@ impl Listener {
             );
             logger.call_method1(intern!(py, "debug"), args)?;
         }
-        let extra = PyDict::new(py);
+        let extra = make::dict(py)?;
         extra.set_item(intern!(py, "peername"), address.bind(py))?;
         let [handshake, shutdown] = &self.ssl_timeouts;
         let coroutine = this.call_method1(
@@ -244,9 +245,12 @@ impl Listener {
     fn pause(&self, this: &Bound<'_, Loop>, fd: RawFd, error: &io::Error) -> PyResult<()> {
         let py = this.py();
         let socket = self.socket.bind(py);
-        let context = PyDict::new(py);
-        context.set_item("message", "socket.accept() out of system resource")?;
-        context.set_item("exception", os_error(py, error).into_value(py))?;
+        let context = make::dict(py)?;
+        context.set_item(
+            intern!(py, "message"),
+            make::string(py, "socket.accept() out of system resource")?,
+        )?;
+        context.set_item(intern!(py, "exception"), os_error(py, error).into_value(py))?;
         context.set_item(
             "socket",
             imports(py)?.transport_socket.bind(py).call1((&socket,))?,
@@ -282,7 +286,7 @@ impl Loop {
             let mut all = vec![callback.into_bound(py)];
             all.extend(args.bind(py).cast::<PyTuple>()?.iter());
             return this
-                .call_method1(intern!(py, "call_soon"), PyTuple::new(py, all)?)
+                .call_method1(intern!(py, "call_soon"), make::tuple(py, all)?)
                 .map(drop);
         }
         let handle = handles::new_handle(py, this, callback, args, None)?;

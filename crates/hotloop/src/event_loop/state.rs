@@ -1,6 +1,7 @@
 //! The state that `BaseEventLoop` keeps in attributes and we keep natively, under the same names, so that
 //! inherited code and outside readers see one truth.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::handles;
@@ -135,7 +136,10 @@ impl Loop {
 
     /// Put a handle into the ready queue, unless it was cancelled.
     fn _add_callback(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
-        if !handle.getattr("_cancelled")?.is_truthy()? {
+        if !handle
+            .getattr(intern!(handle.py(), "_cancelled"))?
+            .is_truthy()?
+        {
             let entry = self.entry_of(handle)?;
             self.push_ready(entry);
         }

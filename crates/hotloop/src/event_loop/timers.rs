@@ -7,7 +7,7 @@
 use hotloop_reactor::now_seconds;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyTuple};
+use pyo3::types::PyTuple;
 use pyo3::{Borrowed, intern};
 
 use crate::handles;
@@ -16,10 +16,12 @@ use crate::python::{FastArguments, Ref};
 use super::Loop;
 use super::callbacks::{Call, forward, receiver};
 use super::hooks::Hooks;
+use crate::python::make;
+use crate::python::make::Words;
 
 /// `loop.time()`.
 pub(super) fn time<'py>(py: Python<'py>, _slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
-    Ok(PyFloat::new(py, now_seconds()).into())
+    Ok(make::float(py, now_seconds())?.into())
 }
 
 /// `loop.call_later(delay, callback, *args, context=None)`.
@@ -40,7 +42,7 @@ pub(super) fn call_later<'py>(
     };
     let when = match plain_number(&delay) {
         Some(delay) if !this.get().hooks.get().any(Hooks::TIME) => {
-            PyFloat::new(py, now_seconds() + delay).into_any()
+            make::float(py, now_seconds() + delay)?.into_any()
         }
         // Any other number: Python adds it to the time, and may answer with an error of its own.
         _ => this.call_method0(intern!(py, "time"))?.add(delay)?,
@@ -224,11 +226,14 @@ impl Loop {
                 .get_type()
                 .is(&crate::imports::imports(timer.py())?.handle_types.timer)
             {
-                return Err(pyo3::exceptions::PyTypeError::new_err(format!(
+                return Err(pyo3::exceptions::PyTypeError::new_err(Words(format!(
                     "loop._scheduled takes the timers that loop.call_at() made, got {timer:?}"
-                )));
+                ))));
             }
-            replacement.push((seconds(&timer.getattr("_when")?)?, Ref::from(timer)));
+            replacement.push((
+                seconds(&timer.getattr(intern!(timer.py(), "_when"))?)?,
+                Ref::from(timer),
+            ));
         }
         let before = self.timers.borrow_mut().drain();
         for (deadline, timer) in replacement {
@@ -243,7 +248,10 @@ impl Loop {
 impl Loop {
     /// Notification that a timer on the heap has been cancelled.
     fn _timer_handle_cancelled(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
-        if handle.getattr("_scheduled")?.is_truthy()? {
+        if handle
+            .getattr(intern!(handle.py(), "_scheduled"))?
+            .is_truthy()?
+        {
             self.timers.borrow_mut().note_cancelled();
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! nest_asyncio, prompt_toolkit and test helpers look at their length, walk over them, append, pop and clear.
 
 use pyo3::exceptions::PyIndexError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
@@ -11,6 +12,8 @@ use crate::handles;
 use crate::python::Ref;
 
 use super::{Entry, Loop};
+use crate::python::make;
+use crate::python::make::Words;
 
 /// The ready queue, as a deque of handles.
 #[pyclass(frozen, module = "hotloop._core", name = "_ReadyView")]
@@ -27,7 +30,7 @@ impl ReadyView {
             let ready = this.get().ready.borrow();
             ready.iter().map(|entry| entry.clone_ref(py)).collect()
         };
-        let list = PyList::empty(py);
+        let list = make::list(py)?;
         for entry in entries {
             list.append(entry.into_handle(this)?.bind(py))?;
         }
@@ -90,7 +93,7 @@ impl ReadyView {
     fn popleft<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let this = self.0.bind(py);
         let entry = this.get().ready.borrow_mut().pop();
-        let entry = entry.ok_or_else(|| PyIndexError::new_err("pop from an empty deque"))?;
+        let entry = entry.ok_or_else(|| PyIndexError::new_err(Words("pop from an empty deque")))?;
         Ok(entry.into_handle(this)?.into_bound(py))
     }
 
@@ -189,7 +192,7 @@ impl Entry {
                 argument,
                 context,
             } => {
-                let args = PyTuple::new(py, argument.iter().map(|argument| argument.bind(py)))?;
+                let args = make::tuple(py, argument.iter().map(|argument| argument.bind(py)))?;
                 return handles::new_handle(py, this, callback, args.into(), Some(context));
             }
         };
@@ -203,7 +206,7 @@ impl Entry {
             return watcher.handle_for_event(this, token, direction);
         }
         // The descriptor's owner is gone: a handle that does nothing.
-        let nothing = this.getattr("is_closed")?;
+        let nothing = this.getattr(intern!(this.py(), "is_closed"))?;
         handles::new_handle(py, this, nothing.into(), PyTuple::empty(py).into(), None)
     }
 }

@@ -22,6 +22,7 @@ use super::hooks::Hooks;
 use super::servers::Listener;
 use super::sock::Operation;
 use super::subprocesses::Child;
+use crate::python::make::Words;
 
 /// Who waits for a descriptor in one direction.
 pub(crate) enum Watcher {
@@ -354,7 +355,7 @@ impl Loop {
     /// `RuntimeError('Event loop is closed')` if it is.
     pub(crate) fn check_closed(&self) -> PyResult<()> {
         if self.closed.get() {
-            return Err(PyRuntimeError::new_err("Event loop is closed"));
+            return Err(PyRuntimeError::new_err(Words("Event loop is closed")));
         }
         Ok(())
     }
@@ -430,9 +431,9 @@ pub(crate) fn fileno(object: &Bound<'_, PyAny>) -> PyResult<RawFd> {
             .map_err(|error| invalid(object, &error).unwrap_or(error))
     }?;
     if number < 0 {
-        return Err(PyValueError::new_err(format!(
+        return Err(PyValueError::new_err(Words(format!(
             "Invalid file descriptor: {number}"
-        )));
+        ))));
     }
     Ok(number)
 }
@@ -444,5 +445,5 @@ fn invalid(object: &Bound<'_, PyAny>, error: &PyErr) -> Option<PyErr> {
         || error.is_instance_of::<PyTypeError>(py)
         || error.is_instance_of::<PyValueError>(py);
     let text = object.repr().ok()?;
-    known.then(|| PyValueError::new_err(format!("Invalid file object: {text}")))
+    known.then(|| PyValueError::new_err(Words(format!("Invalid file object: {text}"))))
 }

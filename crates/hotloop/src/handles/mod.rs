@@ -20,6 +20,7 @@ use crate::python::guard::none;
 use crate::python::heap_type::{HeapType, attribute, getter, method_noargs};
 use crate::python::{Ref, Snapshot, call};
 
+use crate::python::make::Words;
 use layout::{HandleObject, TimerHandleObject};
 pub(crate) use pool::{Queued, track};
 pub(crate) use run::{report, run};
@@ -203,7 +204,9 @@ fn get_context<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<
     let context = unsafe {
         let context = (*fields).context;
         if context.is_null() {
-            return Err(pyo3::exceptions::PyAttributeError::new_err("_context"));
+            return Err(pyo3::exceptions::PyAttributeError::new_err(Words(
+                "_context",
+            )));
         }
         Ref::from_borrowed(context)
     };

@@ -3,13 +3,13 @@
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::imports::imports;
 use crate::python::{Ref, Snapshot, call};
 
 use super::layout::HandleObject;
 use super::own_context;
+use crate::python::make;
 
 /// Runs a native handle, unless it was cancelled.
 ///
@@ -60,19 +60,25 @@ pub(crate) fn report(py: Python<'_>, handle: &Ref, error: PyErr) -> PyResult<()>
     let callback = handle.getattr(intern!(py, "_callback"))?;
     let args = handle.getattr(intern!(py, "_args"))?;
     let event_loop = handle.getattr(intern!(py, "_loop"))?;
-    let named = PyDict::new(py);
+    let named = make::dict(py)?;
     if imports(py)?.format_takes_debug {
-        named.set_item("debug", event_loop.call_method0(intern!(py, "get_debug"))?)?;
+        named.set_item(
+            intern!(py, "debug"),
+            event_loop.call_method0(intern!(py, "get_debug"))?,
+        )?;
     }
     let format = imports(py)?.format_callback_source.bind(py);
     let text = format.call((callback, args), Some(&named))?;
-    let context = PyDict::new(py);
-    context.set_item("message", format!("Exception in callback {text}"))?;
-    context.set_item("exception", error.into_value(py))?;
-    context.set_item("handle", handle)?;
+    let context = make::dict(py)?;
+    context.set_item(
+        intern!(py, "message"),
+        make::string(py, &format!("Exception in callback {text}"))?,
+    )?;
+    context.set_item(intern!(py, "exception"), error.into_value(py))?;
+    context.set_item(intern!(py, "handle"), handle)?;
     let traceback = handle.getattr(intern!(py, "_source_traceback"))?;
     if traceback.is_truthy()? {
-        context.set_item("source_traceback", traceback)?;
+        context.set_item(intern!(py, "source_traceback"), traceback)?;
     }
     event_loop.call_method1(intern!(py, "call_exception_handler"), (context,))?;
     Ok(())

@@ -8,6 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::Ref;
+use super::make::Words;
 
 /// Positional arguments in an array, the values of the keywords after them, the names in a tuple.
 #[derive(Copy, Clone)]
@@ -127,7 +128,7 @@ impl<'a, 'py> FastArguments<'a, 'py> {
         method: &str,
         names: [&str; N],
     ) -> PyResult<[Option<Borrowed<'a, 'py, PyAny>>; N]> {
-        let refused = |what: String| Err(PyTypeError::new_err(format!("{method}() {what}")));
+        let refused = |what: String| Err(PyTypeError::new_err(Words(format!("{method}() {what}"))));
         if self.positional > N {
             return refused(format!(
                 "takes at most {N} arguments ({} given)",
@@ -162,9 +163,9 @@ impl<'a, 'py> FastArguments<'a, 'py> {
         }
         let [argument] = self.named(method, [name])?;
         argument.ok_or_else(|| {
-            PyTypeError::new_err(format!(
+            PyTypeError::new_err(Words(format!(
                 "{method}() missing 1 required positional argument: '{name}'"
-            ))
+            )))
         })
     }
 

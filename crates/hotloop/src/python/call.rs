@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::Ref;
+use super::make;
 
 /// Calls `callable(*args)`, where `args` is a tuple, in `context`.
 ///
@@ -165,9 +166,9 @@ unsafe fn call_with_tuple(
 
 #[cold]
 fn call_through_run(py: Python<'_>, context: &Ref, callable: &Ref, args: &Ref) -> PyResult<Ref> {
-    let run = context.bind(py).getattr("run")?;
+    let run = context.bind(py).getattr(pyo3::intern!(py, "run"))?;
     let args = args.bind(py).cast::<pyo3::types::PyTuple>()?.to_owned();
     let mut all = vec![callable.bind(py).to_owned()];
     all.extend(args.iter());
-    Ok(run.call1(pyo3::types::PyTuple::new(py, all)?)?.into())
+    Ok(run.call1(make::tuple(py, all)?)?.into())
 }

@@ -8,6 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::Ref;
+use super::make::Words;
 
 /// What a C function returns to say that an exception is set.
 pub(crate) trait Failure {
@@ -33,13 +34,22 @@ pub(crate) unsafe fn guard<R: Failure>(body: impl FnOnce(Python<'_>) -> PyResult
     match catch_unwind(AssertUnwindSafe(|| body(py))) {
         Ok(Ok(result)) => result,
         Ok(Err(error)) => {
-            error.restore(py);
+            restore(py, error);
             R::FAILED
         }
         Err(payload) => {
-            from_panic(payload).restore(py);
+            restore(py, from_panic(payload));
             R::FAILED
         }
+    }
+}
+
+/// Sets the exception. PyO3 makes one only now, and may panic in doing so if there is no memory.
+#[cold]
+fn restore(py: Python<'_>, error: PyErr) {
+    if catch_unwind(AssertUnwindSafe(|| error.restore(py))).is_err() {
+        // SAFETY: A1 by the token. The interpreter keeps an exception for this, so no memory is needed.
+        unsafe { ffi::PyErr_NoMemory() };
     }
 }
 
@@ -62,9 +72,9 @@ fn from_panic(payload: Box<dyn Any + Send>) -> PyErr {
     } else {
         "unknown".to_owned()
     };
-    PySystemError::new_err(format!(
+    PySystemError::new_err(Words(format!(
         "hotloop: internal error, please report it with this text: {text}"
-    ))
+    )))
 }
 
 /// Runs the body of a finalizer: what it raises is reported, as an exception in `__del__` is.

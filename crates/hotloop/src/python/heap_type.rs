@@ -12,9 +12,10 @@ use std::ffi::{CStr, c_int, c_uint, c_void};
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::PyType;
 
 use super::Ref;
+use super::make;
 
 /// What describes one type.
 pub(crate) struct HeapType {
@@ -83,7 +84,7 @@ impl HeapType {
             flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC | self.flags) as c_uint,
             slots: slots.as_mut_ptr(),
         };
-        let bases = PyTuple::new(py, bases)?;
+        let bases = make::tuple(py, bases)?;
         // SAFETY: A1, A2: `bases` is alive; name and definitions are static or leaked; A3 by `from_new`.
         let made = unsafe {
             Ref::from_new(

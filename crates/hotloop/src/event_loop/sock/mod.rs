@@ -22,6 +22,7 @@ use crate::python::guard::none;
 use crate::python::{Buffer, call};
 
 use super::{Loop, Watcher};
+use crate::python::make;
 pub(crate) use operation::Operation;
 use operation::{Kind, would_block};
 
@@ -35,7 +36,7 @@ impl Loop {
     ) -> PyResult<Bound<'py, PyAny>> {
         let kind = match n.extract::<usize>() {
             Ok(size) if is_plain(sock)? => Kind::Receive(size),
-            _ => method("recv", PyTuple::new(slf.py(), [n])?),
+            _ => method("recv", make::tuple(slf.py(), [n])?),
         };
         attempt(slf, sock, kind)
     }
@@ -48,7 +49,7 @@ impl Loop {
     ) -> PyResult<Bound<'py, PyAny>> {
         let kind = match Buffer::write(buf) {
             Ok(buffer) if is_plain(sock)? => Kind::ReceiveInto(buffer.into()),
-            _ => method("recv_into", PyTuple::new(slf.py(), [buf])?),
+            _ => method("recv_into", make::tuple(slf.py(), [buf])?),
         };
         attempt(slf, sock, kind)
     }
@@ -61,7 +62,7 @@ impl Loop {
     ) -> PyResult<Bound<'py, PyAny>> {
         let kind = match bufsize.extract::<usize>() {
             Ok(size) if known_family(sock)?.is_some() => Kind::ReceiveFrom(size),
-            _ => method("recvfrom", PyTuple::new(slf.py(), [bufsize])?),
+            _ => method("recvfrom", make::tuple(slf.py(), [bufsize])?),
         };
         attempt(slf, sock, kind)
     }
@@ -81,7 +82,7 @@ impl Loop {
         };
         let kind = match native {
             Some(kind) => kind,
-            None => method("recvfrom_into", PyTuple::new(slf.py(), [buf, nbytes])?),
+            None => method("recvfrom_into", make::tuple(slf.py(), [buf, nbytes])?),
         };
         attempt(slf, sock, kind)
     }
@@ -96,7 +97,7 @@ impl Loop {
         let to = known_family(sock)?.and_then(|family| address::from_python(family, address));
         let kind = match (Buffer::read(data), to) {
             (Ok(buffer), Some(to)) => Kind::SendTo(buffer, to),
-            _ => method("sendto", PyTuple::new(slf.py(), [data, address])?),
+            _ => method("sendto", make::tuple(slf.py(), [data, address])?),
         };
         attempt(slf, sock, kind)
     }

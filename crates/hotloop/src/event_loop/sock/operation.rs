@@ -8,7 +8,7 @@ use hotloop_reactor::{self as reactor, Address, Direction};
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyMemoryError, PyOSError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 use rustix::io::Errno;
 
@@ -19,6 +19,7 @@ use crate::python::{Buffer, Ref, call};
 use crate::transports::stream::adopt;
 
 use super::super::Loop;
+use crate::python::make;
 
 /// What is to be done when the descriptor is ready.
 pub(super) enum Kind {
@@ -159,7 +160,7 @@ impl Kind {
         // SAFETY: the caller or the operation holds the socket whose descriptor this is.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         match self {
-            Self::Receive(size) => settle(py, receive(fd, *size), |data| Ok(bytes(py, &data))),
+            Self::Receive(size) => settle(py, receive(fd, *size), |data| bytes(py, &data)),
             Self::ReceiveInto(buffer) => {
                 let received = reactor::recv_uninit(fd, buffer.borrow_mut().memory());
                 settle(py, received, |count| number(py, count))
@@ -173,7 +174,7 @@ impl Kind {
                 let received = reactor::recv_from(fd, &mut memory);
                 settle(py, received, |(count, sender)| {
                     let sender = address::sender_to_python(py, sender.as_ref())?;
-                    pair(py, bytes(py, &memory[..count]), sender)
+                    pair(py, bytes(py, &memory[..count])?, sender)
                 })
             }
             Self::ReceiveFromInto(buffer, size) => {
@@ -279,8 +280,8 @@ fn settle<T>(
     }
 }
 
-fn bytes(py: Python<'_>, data: &[u8]) -> Ref {
-    PyBytes::new(py, data).into()
+fn bytes(py: Python<'_>, data: &[u8]) -> PyResult<Ref> {
+    Ok(make::bytes(py, data)?.into())
 }
 
 fn number(py: Python<'_>, count: usize) -> PyResult<Ref> {
@@ -288,5 +289,5 @@ fn number(py: Python<'_>, count: usize) -> PyResult<Ref> {
 }
 
 fn pair(py: Python<'_>, first: Ref, second: Ref) -> PyResult<Ref> {
-    Ok(PyTuple::new(py, [first.bind(py), second.bind(py)])?.into())
+    Ok(make::tuple(py, [first.bind(py), second.bind(py)])?.into())
 }

@@ -4,8 +4,9 @@
 use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyType};
+use pyo3::types::PyType;
 
 use crate::imports::imports;
 use crate::python::guard::{boolean, none};
@@ -13,6 +14,8 @@ use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, me
 use crate::python::{FastArguments, Ref};
 
 use super::{Datagram, construct, info};
+use crate::python::make;
+use crate::python::make::Words;
 
 type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
@@ -84,7 +87,9 @@ fn sendto<'py>(
         }
     };
     let data = data.ok_or_else(|| {
-        PyTypeError::new_err("sendto() missing 1 required positional argument: 'data'")
+        PyTypeError::new_err(Words(
+            "sendto() missing 1 required positional argument: 'data'",
+        ))
     })?;
     let none_given = none(py);
     let to = to.unwrap_or_else(|| none_given.bind(py));
@@ -113,7 +118,8 @@ fn fatal_error<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
-    let error = error.ok_or_else(|| PyTypeError::new_err("_fatal_error() needs an exception"))?;
+    let error =
+        error.ok_or_else(|| PyTypeError::new_err(Words("_fatal_error() needs an exception")))?;
     let message = match message {
         Some(message) => message.extract::<String>()?,
         None => "Fatal error on transport".to_owned(),
@@ -199,9 +205,9 @@ fn set_write_buffer_limits<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let [high, low] = arguments.named("set_write_buffer_limits", ["high", "low"])?;
-    let named = PyDict::new(py);
-    named.set_item("high", high)?;
-    named.set_item("low", low)?;
+    let named = make::dict(py)?;
+    named.set_item(intern!(py, "high"), high)?;
+    named.set_item(intern!(py, "low"), low)?;
     // The stdlib's own rule computes the two marks and sets them through the attributes below.
     imports(py)?
         .set_limits
@@ -262,7 +268,7 @@ fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
         .iter()
         .map(|queued| (queued.data.clone_ref(py), queued.to.clone_ref(py)))
         .collect();
-    let rows = PyList::empty(py);
+    let rows = make::list(py)?;
     for (data, to) in waiting {
         rows.append((data.bind(py), to.bind(py)))?;
     }
@@ -324,7 +330,7 @@ unsafe fn set_mark(
         crate::python::guard(|py| {
             let slf = Borrowed::from_ptr(py, slf);
             let value = Borrowed::from_ptr_or_opt(py, value).ok_or_else(|| {
-                PyTypeError::new_err("the marks of flow control cannot be deleted")
+                PyTypeError::new_err(Words("the marks of flow control cannot be deleted"))
             })?;
             set(Datagram::of(&slf), value.extract()?);
             Ok(0)

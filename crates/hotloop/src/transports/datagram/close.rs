@@ -4,7 +4,6 @@ use hotloop_reactor::Direction;
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
 
 use crate::event_loop::Loop;
 use crate::imports::imports;
@@ -12,6 +11,7 @@ use crate::python::call;
 use crate::transports::stream::add_to_users;
 
 use super::Datagram;
+use crate::python::make;
 
 impl Datagram {
     /// `transport.close()`: no more reading; `connection_lost(None)` when what waits has been sent.
@@ -66,18 +66,32 @@ impl Datagram {
         let exception = error.into_value(py).into_bound(py).into_any();
         if let Some(this) = self.event_loop(py) {
             if !is_os_error {
-                let context = PyDict::new(py);
-                context.set_item("message", message)?;
-                context.set_item("exception", &exception)?;
-                context.set_item("transport", transport)?;
+                let context = make::dict(py)?;
+                context.set_item(intern!(py, "message"), make::string(py, message)?)?;
+                context.set_item(intern!(py, "exception"), &exception)?;
+                context.set_item(intern!(py, "transport"), transport)?;
                 let protocol = self.protocol.get(py);
-                context.set_item("protocol", protocol.map(|protocol| protocol.into_bound(py)))?;
+                context.set_item(
+                    intern!(py, "protocol"),
+                    protocol.map(|protocol| protocol.into_bound(py)),
+                )?;
                 this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
             } else if this.get().debug.get() {
-                let named = PyDict::new(py);
-                named.set_item("exc_info", &exception)?;
+                let named = make::dict(py)?;
+                named.set_item(intern!(py, "exc_info"), &exception)?;
                 let logger = imports(py)?.logger.bind(py);
-                logger.call_method("debug", ("%r: %s", transport, message), Some(&named))?;
+                logger.call_method(
+                    intern!(py, "debug"),
+                    make::tuple(
+                        py,
+                        [
+                            intern!(py, "%r: %s").clone().into_any(),
+                            transport.clone(),
+                            make::string(py, message)?.into_any(),
+                        ],
+                    )?,
+                    Some(&named),
+                )?;
             }
         }
         self.force_close(transport, &exception)
@@ -151,7 +165,7 @@ impl Datagram {
             return Ok(());
         };
         let callback = transport.getattr(intern!(py, "_call_connection_lost"))?;
-        Loop::call_soon_native(&this, callback.into(), PyTuple::new(py, [error])?.into())
+        Loop::call_soon_native(&this, callback.into(), make::tuple(py, [error])?.into())
     }
 
     /// A transport that is dropped without `close()`: the stdlib's `ResourceWarning`, and the socket is closed.
@@ -165,8 +179,8 @@ impl Datagram {
         let left = self.leave_loop(transport);
         let closed = self.close_socket(py);
         let warned = described.and_then(|described| {
-            let named = PyDict::new(py);
-            named.set_item("source", transport)?;
+            let named = make::dict(py)?;
+            named.set_item(intern!(py, "source"), transport)?;
             let kind = py.get_type::<pyo3::exceptions::PyResourceWarning>();
             let text = format!("unclosed transport {described}");
             // Taken at import: at interpreter shutdown nothing can be imported.

@@ -16,6 +16,7 @@ use crate::python::{Ref, RefSlot, call};
 use crate::transports::stream::add_to_users;
 
 use super::{Datagram, layout};
+use crate::python::make;
 
 /// asyncio's default marks, in bytes (`asyncio.transports._FlowControlMixin`).
 const HIGH_WATER: usize = 64 * 1024;
@@ -65,7 +66,7 @@ pub(crate) fn new_datagram<'py>(
     let peer = reactor::peer_address(borrowed).ok().flatten();
     let mut connected = peer.as_ref().is_some_and(is_named);
     if let Some(extra) = extra
-        && let Some(name) = extra.get_item("peername")?
+        && let Some(name) = extra.get_item(intern!(py, "peername"))?
     {
         connected = name.is_truthy()?;
     }
@@ -108,13 +109,13 @@ pub(crate) fn new_datagram<'py>(
     }
 
     let made = protocol.getattr(intern!(py, "connection_made"))?;
-    let itself = PyTuple::new(py, [&transport])?;
+    let itself = make::tuple(py, [&transport])?;
     Loop::call_soon_native(this, made.into(), itself.into())?;
     let start = transport.getattr(intern!(py, "_start_reading"))?;
     Loop::call_soon_native(this, start.into(), PyTuple::empty(py).into())?;
     if let Some(waiter) = waiter {
         let set_result = imports(py)?.set_result_unless_cancelled.clone_ref(py);
-        let args = PyTuple::new(py, [waiter.clone(), py.None().into_bound(py)])?;
+        let args = make::tuple(py, [waiter.clone(), py.None().into_bound(py)])?;
         Loop::call_soon_native(this, set_result, args.into())?;
     }
     Ok(transport)

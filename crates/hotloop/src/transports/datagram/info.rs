@@ -14,6 +14,8 @@ use crate::python::{FastArguments, Ref};
 
 use super::Datagram;
 use super::layout::DatagramObject;
+use crate::python::make;
+use crate::python::make::Words;
 
 /// `transport.get_extra_info(name, default=None)`.
 pub(super) fn get_extra_info<'py>(
@@ -23,9 +25,9 @@ pub(super) fn get_extra_info<'py>(
 ) -> PyResult<Ref> {
     let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
     let Some(name) = name else {
-        return Err(PyTypeError::new_err(
+        return Err(PyTypeError::new_err(Words(
             "BaseTransport.get_extra_info() missing 1 required positional argument: 'name'",
-        ));
+        )));
     };
     let extra = Datagram::of(&slf).extra(&slf)?;
     Ok(match extra.get_item(name)? {
@@ -43,7 +45,7 @@ impl Datagram {
         if let Some(known) = known {
             return Ok(known.cast_into::<PyDict>()?);
         }
-        let extra = PyDict::new(py);
+        let extra = make::dict(py)?;
         self.fill_extra(&extra)?;
         self.store_extra(transport, &extra);
         Ok(extra)

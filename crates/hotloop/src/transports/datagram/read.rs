@@ -6,13 +6,14 @@ use std::io;
 use hotloop_reactor::{Direction, ReceiveBatch};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::PyTuple;
 
 use crate::errors::os_error;
 use crate::event_loop::Loop;
 use crate::python::{Ref, call};
 
 use super::Datagram;
+use crate::python::make;
 
 /// A datagram as the protocol gets it.
 pub(super) struct Received {
@@ -237,7 +238,7 @@ fn take(
     let Some((data, sender)) = batch.take_next() else {
         return Ok(None);
     };
-    let data = PyBytes::new(py, data).into();
+    let data = make::bytes(py, data)?.into();
     let sender = this.get().datagrams.sender(py, sender)?;
     Ok(Some(Received { data, sender }))
 }

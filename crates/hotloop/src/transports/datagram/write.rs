@@ -8,7 +8,7 @@ use pyo3::exceptions::{
 };
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use crate::errors::os_error;
 use crate::event_loop::Watcher;
@@ -16,6 +16,8 @@ use crate::imports::imports;
 use crate::python::{Buffer, Ref, call};
 
 use super::Datagram;
+use crate::python::make;
+use crate::python::make::Words;
 
 /// A datagram that waits to be sent.
 pub(super) struct Queued {
@@ -37,10 +39,10 @@ impl Datagram {
     ) -> PyResult<()> {
         let py = transport.py();
         if !is_bytes_like(data) {
-            return Err(PyTypeError::new_err(format!(
+            return Err(PyTypeError::new_err(Words(format!(
                 "data argument must be a bytes-like object, not {}",
                 data.get_type().name()?.repr()?
-            )));
+            ))));
         }
         if imports(py)?.datagram_header_size == 0 && !data.is_truthy()? {
             return Ok(()); // until 3.12, asyncio does not send empty datagrams
@@ -61,9 +63,9 @@ impl Datagram {
         if self.queue.borrow().is_empty() {
             if !self.open.get() {
                 // What the stdlib's transport raises, whose loop is None by now.
-                return Err(PyAttributeError::new_err(
+                return Err(PyAttributeError::new_err(Words(
                     "'NoneType' object has no attribute 'call_exception_handler'",
-                ));
+                )));
             }
             match self.send_now(py, data, to) {
                 Ok(true) => return Ok(()),
@@ -299,16 +301,16 @@ fn check_address(known: &Bound<'_, PyAny>, given: &Bound<'_, PyAny>) -> PyResult
         return Ok(());
     }
     let py = given.py();
-    if PyTuple::new(py, [&py.None().into_bound(py), known])?
+    if make::tuple(py, [&py.None().into_bound(py), known])?
         .as_any()
         .contains(given)?
     {
         return Ok(());
     }
-    Err(PyValueError::new_err(format!(
+    Err(PyValueError::new_err(Words(format!(
         "Invalid address: must be None or {}",
         known.str()?
-    )))
+    ))))
 }
 
 #[inline]

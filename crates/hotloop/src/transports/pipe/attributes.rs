@@ -6,13 +6,14 @@ use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
 use crate::python::{FastArguments, Ref};
 
 use super::{PipeState, ReadPipe, WritePipe, state};
+use crate::python::make;
+use crate::python::make::Words;
 
 type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
@@ -301,7 +302,8 @@ fn error_and_message<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<(Bound<'py, PyAny>, String)> {
     let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
-    let error = error.ok_or_else(|| PyTypeError::new_err("_fatal_error() needs an exception"))?;
+    let error =
+        error.ok_or_else(|| PyTypeError::new_err(Words("_fatal_error() needs an exception")))?;
     let message = match message {
         Some(message) => message.extract()?,
         None => FATAL_ERROR.to_owned(),
@@ -318,7 +320,7 @@ fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
         .flatten()
         .copied()
         .collect();
-    Ok(PyBytes::new(py, &waiting).into())
+    Ok(make::bytes(py, &waiting)?.into())
 }
 
 fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -405,7 +407,7 @@ unsafe fn set(
         crate::python::guard(|py| {
             let slf = Borrowed::from_ptr(py, slf);
             let value = Borrowed::from_ptr_or_opt(py, value)
-                .ok_or_else(|| PyTypeError::new_err("this attribute cannot be deleted"))?;
+                .ok_or_else(|| PyTypeError::new_err(Words("this attribute cannot be deleted")))?;
             set(&slf, &value)?;
             Ok(0)
         })

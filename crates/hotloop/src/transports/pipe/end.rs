@@ -7,13 +7,13 @@ use hotloop_reactor::{BlockingMode, Direction};
 use pyo3::exceptions::PyResourceWarning;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
 
 use crate::event_loop::{Loop, Watcher};
 use crate::imports::imports;
 use crate::python::{RefSlot, call};
 
 use super::{PipeState, state};
+use crate::python::make;
 
 /// One end of a pipe.
 pub(crate) struct End {
@@ -128,7 +128,7 @@ impl End {
             return Ok(());
         };
         let callback = transport.getattr(intern!(py, "_call_connection_lost"))?;
-        Loop::call_soon_native(&this, callback.into(), PyTuple::new(py, [error])?.into())
+        Loop::call_soon_native(&this, callback.into(), make::tuple(py, [error])?.into())
     }
 
     /// Calls the protocol's last method and gives everything back, also if that method raises.
@@ -200,18 +200,32 @@ impl End {
             return Ok(());
         };
         if !expected {
-            let context = PyDict::new(py);
-            context.set_item("message", message)?;
-            context.set_item("exception", exception)?;
-            context.set_item("transport", transport)?;
+            let context = make::dict(py)?;
+            context.set_item(intern!(py, "message"), make::string(py, message)?)?;
+            context.set_item(intern!(py, "exception"), exception)?;
+            context.set_item(intern!(py, "transport"), transport)?;
             let protocol = self.protocol.get(py);
-            context.set_item("protocol", protocol.map(|protocol| protocol.into_bound(py)))?;
+            context.set_item(
+                intern!(py, "protocol"),
+                protocol.map(|protocol| protocol.into_bound(py)),
+            )?;
             this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
         } else if this.get().debug.get() {
-            let named = PyDict::new(py);
-            named.set_item("exc_info", exception)?;
+            let named = make::dict(py)?;
+            named.set_item(intern!(py, "exc_info"), exception)?;
             let logger = imports(py)?.logger.bind(py);
-            logger.call_method("debug", ("%r: %s", transport, message), Some(&named))?;
+            logger.call_method(
+                intern!(py, "debug"),
+                make::tuple(
+                    py,
+                    [
+                        intern!(py, "%r: %s").clone().into_any(),
+                        transport.clone(),
+                        make::string(py, message)?.into_any(),
+                    ],
+                )?,
+                Some(&named),
+            )?;
         }
         Ok(())
     }
@@ -284,8 +298,8 @@ pub(super) fn warn_if_unclosed<S: PipeState>(transport: &Bound<'_, PyAny>) -> Py
     // First what must not be left out: at interpreter shutdown the warning may not even be importable.
     let closed = end.release(transport);
     let warned = described.and_then(|described| {
-        let named = PyDict::new(py);
-        named.set_item("source", transport)?;
+        let named = make::dict(py)?;
+        named.set_item(intern!(py, "source"), transport)?;
         let text = format!("unclosed transport {described}");
         let kind = py.get_type::<PyResourceWarning>();
         // Taken at import: at interpreter shutdown nothing can be imported.

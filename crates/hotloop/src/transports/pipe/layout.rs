@@ -5,12 +5,13 @@ use std::mem::{ManuallyDrop, offset_of};
 
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PyType};
 
 use crate::python::heap_type::{HeapType, check_offset, check_size, offset_member};
 
 use super::PipeState;
 use super::end::{describe, warn_if_unclosed};
+use crate::python::make;
 
 /// An `asyncio.BaseTransport` of some kind with our state behind its slots.
 #[repr(C)]
@@ -166,7 +167,7 @@ unsafe extern "C" fn repr<S: PipeState>(object: *mut PyObject) -> *mut PyObject 
     unsafe {
         crate::python::guard(|py| {
             let object = Bound::from_borrowed_ptr(py, object);
-            Ok(PyString::new(py, &describe::<S>(&object)?)
+            Ok(make::string(py, &describe::<S>(&object)?)?
                 .into_any()
                 .into_ptr())
         })

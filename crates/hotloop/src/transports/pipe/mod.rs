@@ -31,6 +31,8 @@ use crate::event_loop::{Loop, Watcher};
 use crate::imports::{Imports, imports};
 use crate::python::Ref;
 
+use crate::python::make;
+use crate::python::make::Words;
 use end::End;
 pub(crate) use read::ReadPipe;
 pub(crate) use write::WritePipe;
@@ -71,7 +73,7 @@ pub(crate) fn new_pipe<'py, S: PipeState>(
     extra: Option<Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    let extra = extra.unwrap_or_else(|| PyDict::new(py));
+    let extra = extra.map_or_else(|| make::dict(py), Ok)?;
     extra.set_item(intern!(py, "pipe"), pipe)?;
     let fd: RawFd = pipe.call_method0(intern!(py, "fileno"))?.extract()?;
     if fd < 0 {
@@ -80,7 +82,7 @@ pub(crate) fn new_pipe<'py, S: PipeState>(
     // SAFETY: not negative; whether it is open is what the next call finds out.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let Some(kind) = reactor::pipe_kind(borrowed).or_raise(py)? else {
-        return Err(PyValueError::new_err(S::REFUSAL));
+        return Err(PyValueError::new_err(Words(S::REFUSAL)));
     };
     this.get().check_closed()?;
     let mode = BlockingMode::set_nonblocking(borrowed).or_raise(py)?;
@@ -89,14 +91,14 @@ pub(crate) fn new_pipe<'py, S: PipeState>(
     let transport = layout::allocate(class, S::new(end), extra)?;
 
     let made = protocol.getattr(intern!(py, "connection_made"))?;
-    Loop::call_soon_native(this, made.into(), PyTuple::new(py, [&transport])?.into())?;
+    Loop::call_soon_native(this, made.into(), make::tuple(py, [&transport])?.into())?;
     if S::reads(kind) {
         let start = transport.getattr(intern!(py, "_start_reading"))?;
         Loop::call_soon_native(this, start.into(), PyTuple::empty(py).into())?;
     }
     if let Some(waiter) = waiter {
         let set_result = imports(py)?.set_result_unless_cancelled.clone_ref(py);
-        let args = PyTuple::new(py, [waiter.clone(), py.None().into_bound(py)])?;
+        let args = make::tuple(py, [waiter.clone(), py.None().into_bound(py)])?;
         Loop::call_soon_native(this, set_result, args.into())?;
     }
     Ok(transport)

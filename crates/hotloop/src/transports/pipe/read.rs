@@ -7,7 +7,7 @@ use hotloop_reactor::{self as reactor, Direction, PipeKind};
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple, PyType};
+use pyo3::types::{PyTuple, PyType};
 use rustix::io::Errno;
 
 use crate::errors::os_error;
@@ -17,6 +17,7 @@ use crate::python::{Ref, call};
 
 use super::end::{End, polling};
 use super::{PipeState, attributes, layout, state};
+use crate::python::make;
 
 const READ_FAILED: &str = "Fatal read error on pipe transport";
 
@@ -99,14 +100,14 @@ impl ReadPipe {
         let mut buffer = this.get().take_read_buffer();
         let received = reactor::read_pipe(fd, &mut buffer);
         let data = match received {
-            Ok(count @ 1..) => Some(PyBytes::new(py, &buffer[..count])),
+            Ok(count @ 1..) => Some(make::bytes(py, &buffer[..count])),
             _ => None,
         };
         this.get().return_read_buffer(buffer);
         match (received, data) {
             (Ok(_), Some(data)) => match self.end.protocol.get(py) {
                 Some(protocol) => {
-                    call::call_method1(&protocol, intern!(py, "data_received"), &data.into())
+                    call::call_method1(&protocol, intern!(py, "data_received"), &data?.into())
                         .map(drop)
                 }
                 None => Ok(()),

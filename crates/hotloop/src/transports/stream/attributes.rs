@@ -4,7 +4,7 @@
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyType};
+use pyo3::types::{PyDict, PyType};
 use pyo3::{Borrowed, intern};
 
 use crate::address;
@@ -15,6 +15,8 @@ use crate::python::{FastArguments, Ref};
 
 use super::layout::StreamObject;
 use super::{Stream, construct};
+use crate::python::make;
+use crate::python::make::Words;
 
 type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
@@ -129,7 +131,8 @@ fn fatal_error<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
-    let error = error.ok_or_else(|| PyTypeError::new_err("_fatal_error() needs an exception"))?;
+    let error =
+        error.ok_or_else(|| PyTypeError::new_err(Words("_fatal_error() needs an exception")))?;
     let message = match message {
         Some(message) => message.extract::<String>()?,
         None => "Fatal error on transport".to_owned(),
@@ -203,15 +206,15 @@ fn get_extra_info<'py>(
 ) -> PyResult<Ref> {
     let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
     let Some(name) = name else {
-        return Err(PyTypeError::new_err(
+        return Err(PyTypeError::new_err(Words(
             "BaseTransport.get_extra_info() missing 1 required positional argument: 'name'",
-        ));
+        )));
     };
     let extra = Stream::of(&slf).extra(&slf)?;
     if let Some(value) = extra.get_item(name)? {
         return Ok(value.into());
     }
-    if name.eq("socket")? {
+    if name.eq(intern!(name.py(), "socket"))? {
         let socket = Stream::of(&slf).socket_for_info(py)?;
         let wrapped = imports(py)?.transport_socket.bind(py).call1((socket,))?;
         extra.set_item(name, &wrapped)?;
@@ -226,9 +229,9 @@ fn set_write_buffer_limits<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let [high, low] = arguments.named("set_write_buffer_limits", ["high", "low"])?;
-    let named = PyDict::new(py);
-    named.set_item("high", high)?;
-    named.set_item("low", low)?;
+    let named = make::dict(py)?;
+    named.set_item(intern!(py, "high"), high)?;
+    named.set_item(intern!(py, "low"), low)?;
     // The stdlib's own rule computes the two marks and sets them through the attributes below.
     imports(py)?
         .set_limits
@@ -252,10 +255,12 @@ fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Re
 fn make_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let stream = Stream::of(&slf);
     if stream.empty_waiter.is_some() {
-        return Err(PyRuntimeError::new_err("Empty waiter is already set"));
+        return Err(PyRuntimeError::new_err(Words(
+            "Empty waiter is already set",
+        )));
     }
     let Some(this) = stream.event_loop(py) else {
-        return Err(PyRuntimeError::new_err("the transport is closed"));
+        return Err(PyRuntimeError::new_err(Words("the transport is closed")));
     };
     let waiter = this.call_method0(intern!(py, "create_future"))?;
     if stream.waiting() == 0 {
@@ -272,7 +277,7 @@ fn reset_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> 
 
 fn get_extra<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let extra = Stream::of(&slf).extra(&slf)?;
-    if !extra.contains("socket")? {
+    if !extra.contains(intern!(py, "socket"))? {
         let socket = Stream::of(&slf).socket_for_info(py)?;
         extra.set_item(
             "socket",
@@ -316,7 +321,7 @@ fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
         .flatten()
         .copied()
         .collect();
-    Ok(PyBytes::new(py, &waiting).into())
+    Ok(make::bytes(py, &waiting)?.into())
 }
 
 fn is_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -382,7 +387,7 @@ unsafe fn set_mark(
         crate::python::guard(|py| {
             let slf = Borrowed::from_ptr(py, slf);
             let value = Borrowed::from_ptr_or_opt(py, value).ok_or_else(|| {
-                PyTypeError::new_err("the marks of flow control cannot be deleted")
+                PyTypeError::new_err(Words("the marks of flow control cannot be deleted"))
             })?;
             set(Stream::of(&slf), value.extract()?);
             Ok(0)
@@ -401,14 +406,14 @@ impl Stream {
                 return Ok(known.cast_into::<PyDict>()?);
             }
         }
-        let extra = PyDict::new(py);
+        let extra = make::dict(py)?;
         let of = |address: &Option<hotloop_reactor::Address>| -> PyResult<Ref> {
             address
                 .as_ref()
                 .map_or_else(|| Ok(none(py)), |address| address::to_python(py, address))
         };
-        extra.set_item("sockname", of(&self.local)?.bind(py))?;
-        extra.set_item("peername", of(&self.peer)?.bind(py))?;
+        extra.set_item(intern!(py, "sockname"), of(&self.local)?.bind(py))?;
+        extra.set_item(intern!(py, "peername"), of(&self.peer)?.bind(py))?;
         // SAFETY: A4: the slot is empty, as no Python code that could fill it ran since the look.
         unsafe { *slot = extra.clone().into_ptr() };
         Ok(extra)
@@ -422,7 +427,9 @@ impl Stream {
     ) -> PyResult<()> {
         let extra = self.extra(transport)?;
         for (name, value) in more.iter() {
-            if !name.eq("socket")? && !name.eq("sockname")? {
+            if !name.eq(intern!(name.py(), "socket"))?
+                && !name.eq(intern!(name.py(), "sockname"))?
+            {
                 extra.set_item(name, value)?;
             }
         }

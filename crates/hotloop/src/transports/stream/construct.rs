@@ -15,6 +15,7 @@ use crate::python::{Ref, RefSlot, call};
 
 use super::owner::Owner;
 use super::{Stream, layout};
+use crate::python::make;
 
 /// asyncio's default marks, in bytes (`asyncio.transports._FlowControlMixin`).
 const HIGH_WATER: usize = 64 * 1024;
@@ -101,13 +102,13 @@ pub(crate) fn new_stream<'py>(
     }
 
     let made = protocol.getattr(intern!(py, "connection_made"))?;
-    let itself = PyTuple::new(py, [&transport])?;
+    let itself = make::tuple(py, [&transport])?;
     Loop::call_soon_native(this, made.into(), itself.into())?;
     let start = transport.getattr(intern!(py, "_start_reading"))?;
     Loop::call_soon_native(this, start.into(), PyTuple::empty(py).into())?;
     if let Some(waiter) = waiter {
         let set_result = imports(py)?.set_result_unless_cancelled.clone_ref(py);
-        let args = PyTuple::new(py, [waiter.clone(), py.None().into_bound(py)])?;
+        let args = make::tuple(py, [waiter.clone(), py.None().into_bound(py)])?;
         Loop::call_soon_native(this, set_result, args.into())?;
     }
     Ok(transport)

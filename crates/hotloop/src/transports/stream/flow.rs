@@ -2,11 +2,12 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyString;
 
 use crate::python::call;
 
 use super::Stream;
+use crate::python::make;
 
 impl Stream {
     /// The number of bytes that wait to be sent.
@@ -49,11 +50,14 @@ impl Stream {
         let Some(this) = self.event_loop(py) else {
             return Err(error);
         };
-        let context = PyDict::new(py);
-        context.set_item("message", format!("protocol.{method}() failed"))?;
-        context.set_item("exception", error.into_value(py))?;
-        context.set_item("transport", transport)?;
-        context.set_item("protocol", protocol.bind(py))?;
+        let context = make::dict(py)?;
+        context.set_item(
+            intern!(py, "message"),
+            make::string(py, &format!("protocol.{method}() failed"))?,
+        )?;
+        context.set_item(intern!(py, "exception"), error.into_value(py))?;
+        context.set_item(intern!(py, "transport"), transport)?;
+        context.set_item(intern!(py, "protocol"), protocol.bind(py))?;
         this.call_method1(intern!(py, "call_exception_handler"), (context,))
             .map(drop)
     }

@@ -10,6 +10,7 @@ use pyo3::types::PyType;
 use crate::python::heap_type::{check_offset, check_size, offset_member};
 
 use super::Stream;
+use crate::python::make;
 
 /// An `asyncio.transports._FlowControlMixin` (which is an `asyncio.Transport`) with our state behind its slots.
 #[repr(C)]
@@ -160,7 +161,7 @@ unsafe extern "C" fn repr(object: *mut PyObject) -> *mut PyObject {
         crate::python::guard(|py| {
             let object = Bound::from_borrowed_ptr(py, object);
             let text = Stream::of(&object).describe(&object)?;
-            Ok(pyo3::types::PyString::new(py, &text).into_any().into_ptr())
+            Ok(make::string(py, &text)?.into_any().into_ptr())
         })
     }
 }

@@ -10,6 +10,7 @@ use crate::imports::imports;
 use crate::python::Ref;
 
 use super::Stream;
+use crate::python::make;
 
 /// See the note on ownership in the module's header.
 pub(super) enum Owner {
@@ -117,7 +118,7 @@ pub(crate) fn adopt(py: Python<'_>, fd: RawFd, users: i32) -> PyResult<Bound<'_,
     let socket = class.call_method1(intern!(py, "__new__"), (class,))?;
     socket.setattr(intern!(py, "_io_refs"), users)?;
     socket.setattr(intern!(py, "_closed"), false)?;
-    let named = pyo3::types::PyDict::new(py);
+    let named = make::dict(py)?;
     named.set_item(intern!(py, "fileno"), fd)?;
     // It asks the kernel for family, type and protocol.
     imports

@@ -5,12 +5,13 @@ use hotloop_reactor::Direction;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use crate::errors::os_error;
 use crate::python::{Buffer, Ref, call};
 
 use super::Stream;
+use crate::python::make;
+use crate::python::make::Words;
 
 impl Stream {
     /// The descriptor can be read.
@@ -38,11 +39,15 @@ impl Stream {
         let data = received
             .as_ref()
             .ok()
-            .map(|&count| PyBytes::new(py, &buffer[..count]));
+            .map(|&count| make::bytes(py, &buffer[..count]));
         this.get().return_read_buffer(buffer);
         match (received, data) {
             (Ok(0), _) => self.eof_received(transport, protocol),
             (Ok(_), Some(data)) => {
+                let message = "Fatal read error on socket transport";
+                let Some(data) = self.check(transport, data, message)? else {
+                    return Ok(());
+                };
                 let result =
                     call::call_method1(protocol, intern!(py, "data_received"), &data.into());
                 self.check(
@@ -170,13 +175,13 @@ impl Stream {
 fn writable(buffer: &Bound<'_, PyAny>) -> PyResult<Buffer> {
     match Buffer::write(buffer) {
         Ok(memory) => Ok(memory),
-        Err(_) => Err(PyTypeError::new_err(format!(
+        Err(_) => Err(PyTypeError::new_err(Words(format!(
             "recv_into() argument 1 must be read-write bytes-like object, not {}",
             buffer.get_type().name()?
-        ))),
+        )))),
     }
 }
 
 fn empty_buffer() -> PyErr {
-    PyRuntimeError::new_err("get_buffer() returned an empty buffer")
+    PyRuntimeError::new_err(Words("get_buffer() returned an empty buffer"))
 }

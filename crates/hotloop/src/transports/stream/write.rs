@@ -14,6 +14,7 @@ use crate::imports::imports;
 use crate::python::{Buffer, Ref, call};
 
 use super::Stream;
+use crate::python::make::Words;
 
 const WRITE_FAILED: &str = "Fatal write error on socket transport";
 
@@ -261,10 +262,10 @@ impl Stream {
 
     fn check_writable(&self, after_eof: &'static str, sending_file: &'static str) -> PyResult<()> {
         if self.eof_written.get() {
-            return Err(PyRuntimeError::new_err(after_eof));
+            return Err(PyRuntimeError::new_err(Words(after_eof)));
         }
         if self.empty_waiter.is_some() {
-            return Err(PyRuntimeError::new_err(sending_file));
+            return Err(PyRuntimeError::new_err(Words(sending_file)));
         }
         Ok(())
     }
