@@ -33,6 +33,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        crate::python::interpreter::refuse_subinterpreter(py)?;
         crate::event_loop::callbacks::add_methods(&py.get_type::<Loop>())?;
         crate::python::snapshot::try_layout(py)?;
         #[cfg(feature = "faults")]

@@ -24,6 +24,7 @@ pub(crate) mod buffer;
 pub(crate) mod call;
 pub(crate) mod guard;
 pub(crate) mod heap_type;
+pub(crate) mod interpreter;
 pub(crate) mod make;
 pub(crate) mod references;
 pub(crate) mod snapshot;

@@ -1,0 +1,164 @@
+"""A short mixed program for valgrind's memcheck, and the verdict on what memcheck found. A program of its own.
+
+    python tests/attacks/memcheck.py --check
+
+runs this file under `valgrind` with `PYTHONMALLOC=malloc` and prints the errors and the definitely lost blocks that
+have a frame of `_core` in their stack; the exit status is 1 if there are any. Without `valgrind` it says so and
+does nothing. `--break-it` reads freed memory on purpose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+#: The extension's name in a stack.
+OURS = "_core"
+
+
+async def mixed(loop: asyncio.AbstractEventLoop) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=200_000)
+    for _ in range(5):
+        reader, writer = await asyncio.open_connection(
+            *server.sockets[0].getsockname(), limit=200_000
+        )
+        writer.writelines([b"x" * 100_000, b"\n"])
+        assert len(await reader.readuntil(b"\n")) == 100_001
+        writer.close()
+        await writer.wait_closed()
+    server.close()
+    receiver, _ = await loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+    )
+    address = receiver.get_extra_info("sockname")
+    sender, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=address)
+    for _ in range(20):
+        sender.sendto(b"x")
+        await asyncio.sleep(0)
+    sender.close()
+    receiver.abort()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        receiving = loop.create_task(loop.sock_recv(ours, 100))
+        await asyncio.sleep(0)
+        await loop.sock_sendall(theirs, b"x")
+        assert await receiving == b"x"
+        receiving = loop.create_task(loop.sock_recv(ours, 100))
+        await asyncio.sleep(0)
+        receiving.cancel()
+        loop.add_reader(ours, print)
+        loop.remove_reader(ours)
+    process = await asyncio.create_subprocess_exec("true", stdout=asyncio.subprocess.PIPE)
+    await process.communicate()
+    handles = [loop.call_later(100, print, number) for number in range(500)]
+    for handle in handles:
+        handle.cancel()
+    await asyncio.gather(*(asyncio.sleep(0.001) for _ in range(50)))
+    await loop.run_in_executor(None, sum, range(10))
+    loop.call_soon(lambda: None)
+    gc.collect()
+
+
+def work(loop_name: str) -> None:
+    """What is run under memcheck."""
+    import importlib
+
+    for _ in range(2):
+        loop = importlib.import_module(loop_name).new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(mixed(loop))
+        loop.run_until_complete(loop.shutdown_default_executor())
+        asyncio.set_event_loop(None)
+        loop.close()
+        del loop
+        gc.collect()
+
+
+def check(break_it: bool) -> int:
+    """Run the work under memcheck; return the exit status."""
+    valgrind = shutil.which("valgrind")
+    if valgrind is None:
+        print("NOT RUN: there is no valgrind on this machine")
+        return 0
+    with tempfile.TemporaryDirectory() as directory:
+        report = Path(directory) / "report.xml"
+        options = ["--xml=yes", f"--xml-file={report}", "--leak-check=full", "--num-callers=40"]
+        options += ["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]
+        command = [valgrind, *options, sys.executable, __file__]
+        command += ["--break-it"] if break_it else []
+        environment = {**os.environ, "PYTHONMALLOC": "malloc"}
+        done = subprocess.run(command, env=environment, check=False)
+        if done.returncode:
+            print(f"the program itself failed with exit status {done.returncode}")
+            return 1
+        found = list(ElementTree.parse(report).iter("error"))
+    ours = [error for error in found if is_ours(error)]
+    for error in ours:
+        print(error.findtext("kind"), error.findtext("what") or error.findtext("xwhat/text"))
+        for frame in error.iter("frame"):
+            where = Path(frame.findtext("obj") or "?").name
+            print(f"    {frame.findtext('fn')}  {frame.findtext('file')}  [{where}]")
+    print(f"{len(found)} reports of memcheck, {len(ours)} with a frame of {OURS}")
+    return 1 if ours else 0
+
+
+def is_ours(error: ElementTree.Element) -> bool:
+    """Whether the extension is in the first stack: where it happened, or where the lost block was made."""
+    stack = error.find("stack")
+    if stack is None:
+        return False
+    frames = [Path(frame.findtext("obj") or "").name for frame in stack.iter("frame")]
+    if (error.findtext("kind") or "").startswith("Leak_"):
+        # The interpreter leaks blocks of its own when the module is imported: the maker has to be ours.
+        frames = frames[:8]
+    return any(name.startswith(OURS) for name in frames)
+
+
+def main(argv: list[str]) -> int:
+    """Run, or be run; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--loop", default="hotloop", help="hotloop, asyncio or uvloop")
+    parser.add_argument("--check", action="store_true", help="run under valgrind, and judge")
+    parser.add_argument("--break-it", action="store_true", help="a handle is freed too early")
+    arguments = parser.parse_args(argv)
+    if arguments.check:
+        return check(arguments.break_it)
+    if arguments.break_it:
+        break_handle(arguments.loop)
+    work(arguments.loop)
+    return 0
+
+
+def break_handle(loop_name: str) -> None:
+    """The deliberate fault: give away a reference to a callback that the loop holds."""
+    import ctypes
+    import importlib
+
+    loop = importlib.import_module(loop_name).new_event_loop()
+    callback = type("Callback", (), {"__call__": lambda self: None})()
+    loop.call_soon(callback)
+    ctypes.pythonapi.Py_DecRef(ctypes.py_object(callback))
+    del callback  # freed, though the queue has it
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
