@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import threading
-from asyncio import constants, events, sslproto
+from asyncio import events
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,11 @@ from ._signals import SignalMixin
 from ._sockets import SocketMixin
 from ._state import State
 from ._subprocesses import SubprocessMixin
+from ._tls import TlsMixin
 from ._transports import SelectorView, Transports
 
 
-class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop):
+class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, TlsMixin, asyncio.BaseEventLoop):
     """An asyncio event loop in Rust.
 
     It has every method of the running Python's `asyncio.AbstractEventLoop`, with the signatures,
@@ -116,35 +117,6 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
         self._close_signals()
         self._selector = None
         self._close_core()
-
-    def _make_ssl_transport(
-        self,
-        rawsock: socket.socket,
-        protocol: asyncio.BaseProtocol,
-        sslcontext: Any,
-        waiter: Any = None,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-        extra: Any = None,
-        server: Any = None,
-        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
-        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
-    ) -> Any:
-        """The TLS protocol of asyncio over a native stream transport."""
-        ssl_protocol: Any = sslproto.SSLProtocol(
-            self,
-            protocol,
-            sslcontext,
-            waiter,
-            server_side,
-            server_hostname,
-            # Seconds, as floats, too: typeshed's `int` is narrower than asyncio.
-            ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
-        return ssl_protocol._app_transport
 
     def _resume_serving(self, protocol_factory: Any, sock: socket.socket, *args: Any) -> None:
         """Accept again after a rest, unless the server was closed meanwhile."""

@@ -10,6 +10,7 @@ mod hooks;
 mod iteration;
 mod servers;
 mod sock;
+mod start_tls;
 mod state;
 mod timers;
 mod views;
@@ -128,6 +129,8 @@ pub(crate) struct Loop {
     kernel: RefCell<Option<Arc<Kernel>>>,
     events: Cell<Option<Events>>,
     read_buffer: Cell<Option<Box<[u8]>>>,
+    /// The buffer that TLS connections encrypt into, empty.
+    record_buffer: Cell<Vec<u8>>,
     pub(crate) closed: Cell<bool>,
     /// Whether the loop's thread waits for events, or is about to.
     sleeping: Cell<bool>,
@@ -175,6 +178,7 @@ impl Loop {
             kernel: RefCell::new(Some(Arc::new(kernel))),
             events: Cell::new(Some(Events::with_capacity(128))),
             read_buffer: Cell::new(None),
+            record_buffer: Cell::default(),
             closed: Cell::new(false),
             sleeping: Cell::new(false),
             stopping: Cell::new(false),

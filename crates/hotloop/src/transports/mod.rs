@@ -1,3 +1,4 @@
 //! Native transports.
 
 pub(crate) mod stream;
+pub(crate) mod tls;

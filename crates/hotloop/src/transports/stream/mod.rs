@@ -17,6 +17,7 @@ mod flow;
 mod layout;
 mod owner;
 mod read;
+mod tls;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -50,6 +51,8 @@ pub(crate) struct Stream {
     write_context: RefSlot,
     /// Whether the protocol is a `BufferedProtocol`.
     buffered: Cell<bool>,
+    /// Whether the protocol is our TLS protocol, to which data goes without Python in between.
+    tls: Cell<bool>,
     /// False until a protocol is set; `connection_lost` is not called then.
     protocol_connected: Cell<bool>,
     queue: RefCell<WriteQueue<Piece>>,

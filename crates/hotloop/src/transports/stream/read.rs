@@ -21,7 +21,9 @@ impl Stream {
         let Some(protocol) = self.protocol.get(transport.py()) else {
             return Ok(());
         };
-        if self.buffered.get() {
+        if self.tls.get() {
+            self.read_records(transport, &protocol)
+        } else if self.buffered.get() {
             self.read_into_buffer(transport, &protocol)
         } else {
             self.read_data(transport, &protocol)
@@ -100,7 +102,11 @@ impl Stream {
         }
     }
 
-    fn read_failed(&self, transport: &Bound<'_, PyAny>, error: &std::io::Error) -> PyResult<()> {
+    pub(super) fn read_failed(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: &std::io::Error,
+    ) -> PyResult<()> {
         if error.kind() == std::io::ErrorKind::WouldBlock {
             return Ok(());
         }
@@ -108,7 +114,11 @@ impl Stream {
         self.fatal_error(transport, error, "Fatal read error on socket transport")
     }
 
-    fn eof_received(&self, transport: &Bound<'_, PyAny>, protocol: &Ref) -> PyResult<()> {
+    pub(super) fn eof_received(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        protocol: &Ref,
+    ) -> PyResult<()> {
         let py = transport.py();
         self.log_debug(transport, "%r received EOF")?;
         let result = call::call_method0(protocol, intern!(py, "eof_received"))
@@ -124,7 +134,7 @@ impl Stream {
 
     /// The value, or `None` after the transport was closed because of the exception; `SystemExit` and
     /// `KeyboardInterrupt` pass through.
-    fn check<T>(
+    pub(super) fn check<T>(
         &self,
         transport: &Bound<'_, PyAny>,
         result: PyResult<T>,

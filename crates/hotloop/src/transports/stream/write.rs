@@ -89,7 +89,7 @@ impl Stream {
 
     /// Sends what the kernel takes now and queues the rest; returns whether the queue has grown. `piece` makes
     /// what is queued of what is left after so many bytes; a whole `bytes` object may be handed back instead.
-    fn write_bytes(
+    pub(super) fn write_bytes(
         &self,
         transport: &Bound<'_, PyAny>,
         bytes: &[u8],
@@ -217,6 +217,7 @@ impl Stream {
             });
         }
         self.maybe_resume_protocol(transport)?; // may write more
+        self.tell_tls_of_room(transport)?; // likewise
         if !self.queue.borrow().is_empty() || self.lost.get() > 0 {
             return Ok(());
         }
@@ -252,7 +253,11 @@ impl Stream {
         }
     }
 
-    fn check_writable(&self, after_eof: &'static str, sending_file: &'static str) -> PyResult<()> {
+    pub(super) fn check_writable(
+        &self,
+        after_eof: &'static str,
+        sending_file: &'static str,
+    ) -> PyResult<()> {
         if self.eof_written.get() {
             return Err(PyRuntimeError::new_err(after_eof));
         }
