@@ -153,6 +153,14 @@ def link(request: pytest.FixtureRequest, unix_path: Path) -> Callable[..., Any]:
     return functools.partial(connected, request.param, path=unix_path)
 
 
+@pytest.fixture(params=["direct", "bio"] if LOOP_NAME == "hotloop" else ["its own"])
+def tls_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Makes TLS connections on each of hotloop's engines; other loops have one."""
+    if LOOP_NAME == "hotloop":
+        monkeypatch.setenv("HOTLOOP_TLS", request.param)
+    return str(request.param)
+
+
 @contextlib.contextmanager
 def _time_limit() -> Iterator[None]:
     def expire(signum: int, frame: object) -> None:
