@@ -41,7 +41,7 @@ class BufferedEcho(asyncio.BufferedProtocol):
         self.transport = transport
         self.memory = memoryview(bytearray(256 * 1024))
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self.memory
 
     def buffer_updated(self, nbytes: int) -> None:

@@ -77,7 +77,9 @@ async def test_any_cuts_and_sizes_give_the_same_bytes_both_ways(loop, version, s
         assert peer.object.version() == version.name.replace("_", ".")
         for _ in range(12):
             parts = [choose.randbytes(choose.choice([1, 100, 1024, RECORD, 40_000]))]
-            parts += [choose.randbytes(choose.randrange(1, 2000)) for _ in range(choose.randrange(4))]
+            parts += [
+                choose.randbytes(choose.randrange(1, 2000)) for _ in range(choose.randrange(4))
+            ]
             stream = b"".join(peer.records(part) for part in parts)
             sending = asyncio.ensure_future(send_in_pieces(peer, stream, choose))
             whole = b"".join(parts)

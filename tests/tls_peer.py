@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -68,7 +69,8 @@ class Peer:
         """Plain text, exactly ``count`` bytes."""
         data = bytearray()
         while len(data) < count:
-            data += await self.drive(lambda: self.object.read(count - len(data)))
+            read = functools.partial(self.object.read, count - len(data))
+            data += await self.drive(read)
         return bytes(data)
 
     async def receive_end(self) -> type[BaseException] | None:
@@ -76,6 +78,8 @@ class Peer:
         try:
             while await self.drive(lambda: self.object.read(65536)):
                 pass
+        except ssl.SSLZeroReturnError:
+            return None  # close_notify again, after our own
         except (EOFError, OSError) as error:
             return type(error)
         return None

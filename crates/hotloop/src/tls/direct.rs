@@ -22,6 +22,8 @@ const MODE_RELEASE_BUFFERS: std::ffi::c_long = 0x10;
 /// `SSL_get_error(3)`.
 const ERROR_WANT_READ: c_int = 2;
 const ERROR_ZERO_RETURN: c_int = 6;
+/// `SSL_READING`, SSL_want(3).
+const WANTS_TO_READ: c_int = 3;
 /// `SSL_RECEIVED_SHUTDOWN`, `SSL_get_shutdown(3)`.
 const RECEIVED_SHUTDOWN: c_int = 2;
 
@@ -228,7 +230,6 @@ impl Direct {
             let mut written = 0;
             // SAFETY: T2, T3; `rest` belongs to our caller (T6).
             let outcome = unsafe {
-                self.forget_errors();
                 (self.functions.SSL_write_ex)(
                     self.ssl.as_ptr(),
                     rest.as_ptr().cast(),
@@ -240,9 +241,10 @@ impl Direct {
                 count += written;
                 continue;
             }
+            // Not SSL_get_error, which looks at the thread's error queue: an error that somebody left there would be
+            // taken for ours, and clearing it before every write costs more than asking afterwards.
             // SAFETY: T2, T3.
-            let error = unsafe { (self.functions.SSL_get_error)(self.ssl.as_ptr(), outcome) };
-            if error == ERROR_WANT_READ {
+            if unsafe { (self.functions.SSL_want)(self.ssl.as_ptr()) } == WANTS_TO_READ {
                 break;
             }
             match self.ask_again(py, intern!(py, "write"), PyBytes::new(py, rest).into_any()) {

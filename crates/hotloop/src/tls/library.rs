@@ -70,6 +70,7 @@ functions! {
     SSL_get_error(*const Ssl, c_int) -> c_int;
     SSL_get_shutdown(*const Ssl) -> c_int;
     SSL_pending(*const Ssl) -> c_int;
+    SSL_want(*const Ssl) -> c_int;
     BIO_get_new_index() -> c_int;
     BIO_meth_new(c_int, *const c_char) -> *mut BioMethod;
     BIO_meth_set_read_ex(*mut BioMethod, ReadCallback) -> c_int;

@@ -148,7 +148,7 @@ impl Engine {
             Some(value) if value == "bio" => return Ok(memory()),
             Some(value) => {
                 return Err(PyRuntimeError::new_err(format!(
-                    "HOTLOOP_TLS must be 'direct' or 'bio', not {value:?}"
+                    "HOTLOOP_TLS must be 'direct' or 'bio', not '{value}'"
                 )));
             }
         };
