@@ -114,6 +114,28 @@ async def test_the_protocol_has_the_attributes_that_libraries_look_at(loop):
     assert protocol._state is asyncio.sslproto.SSLProtocolState.UNWRAPPED
 
 
+async def test_a_transport_closed_twice_still_answers(loop):
+    async with connected("tls") as pair:
+        pair.transport.close()
+        pair.transport.close()
+        assert pair.transport.get_extra_info("cipher") is not None
+        pair.transport.write(b"ignored")
+
+
+@pytest.mark.parametrize("engine", ["direct", "bio"])
+async def test_a_client_that_pauses_at_once_ends_its_handshake(loop, monkeypatch, engine):
+    monkeypatch.setenv("HOTLOOP_TLS", engine)
+
+    class Pausing(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            transport.pause_reading()
+
+    # The server's end is told only after the client's last message of the handshake.
+    async with connected("tls", ours=Pausing) as pair:
+        assert pair.theirs.events == ["made"]
+
+
 def test_a_transport_that_was_never_closed_warns_in_the_words_of_asyncio(loop):
     protocol = loop._make_tls_protocol(Recorder(), server_tls(), None, True)
     with warnings.catch_warnings(record=True) as caught:

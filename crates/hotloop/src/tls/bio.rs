@@ -18,7 +18,6 @@ const CONTROL_WRITE_PENDING: c_int = 13;
 
 /// The records of one connection, on their way in and out. Owned by the BIO (T3).
 pub(super) struct Records {
-    functions: &'static Functions,
     /// Received before this turn and not consumed.
     kept: Vec<u8>,
     kept_start: usize,
@@ -38,7 +37,6 @@ impl Records {
         // SAFETY: T1: BIO_new(3); the new BIO is handed over with the only reference to it.
         let bio = NonNull::new(unsafe { (functions.BIO_new)(library.method) })?;
         let records = Box::new(Self {
-            functions,
             kept: Vec::new(),
             kept_start: 0,
             window: std::ptr::null(),
@@ -231,7 +229,6 @@ pub(super) unsafe extern "C" fn destroy(bio: *mut Bio) -> c_int {
         let records = (functions.BIO_get_data)(bio).cast::<Records>();
         (functions.BIO_set_data)(bio, std::ptr::null_mut());
         if !records.is_null() {
-            let functions = (*records).functions;
             (functions.BIO_set_init)(bio, 0);
             drop(Box::from_raw(records));
         }

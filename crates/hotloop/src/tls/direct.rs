@@ -107,6 +107,8 @@ impl Direct {
     }
 
     pub(super) fn take_back(&self) {
+        // If an operation is under way, then it is one further out, which has lent its own bytes and takes them back:
+        // what was lent inside it went to `late`.
         self.with_records(|records| {
             records.take_back();
             let late = std::mem::take(&mut *self.late.borrow_mut());

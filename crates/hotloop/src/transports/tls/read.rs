@@ -93,6 +93,9 @@ impl Tls {
             } else {
                 self.process_outgoing(protocol)?;
             }
+        } else {
+            // A protocol that pauses in `connection_made`: the handshake's last message must leave all the same.
+            self.process_outgoing(protocol)?;
         }
         self.control_ssl_reading(protocol)
     }
