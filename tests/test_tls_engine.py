@@ -114,12 +114,22 @@ async def test_the_protocol_has_the_attributes_that_libraries_look_at(loop):
     assert protocol._state is asyncio.sslproto.SSLProtocolState.UNWRAPPED
 
 
-async def test_a_transport_closed_twice_still_answers(loop):
+async def test_a_transport_closed_twice_answers_as_a_closed_one(loop):
     async with connected("tls") as pair:
-        pair.transport.close()
-        pair.transport.close()
-        assert pair.transport.get_extra_info("cipher") is not None
-        pair.transport.write(b"ignored")
+        transport = pair.transport
+        transport.close()
+        transport.close()
+        assert transport.get_extra_info("cipher") is not None
+        await pair.ours.wait("lost")
+        transport.close()
+        transport.abort()
+        transport.write(b"ignored")
+        transport.writelines([b"ignored"])
+        assert transport.is_closing() and not transport.is_reading()
+        assert transport.get_write_buffer_size() == 0
+        assert transport.get_protocol() is None
+        assert transport.get_extra_info("cipher", "unknown") == "unknown"
+        assert transport._ssl_protocol is None
 
 
 @pytest.mark.parametrize("engine", ["direct", "bio"])

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use pyo3::exceptions::{PyNotImplementedError, PyResourceWarning, PyTypeError};
+use pyo3::exceptions::{PyNotImplementedError, PyResourceWarning, PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -20,7 +20,7 @@ use crate::tls::names;
 
 use super::construct::or_none;
 use super::layout::{self, Object, State};
-use super::{Tls, flow};
+use super::{Tls, flow, write};
 
 type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
@@ -30,9 +30,11 @@ const SLOTS: usize = 5;
 /// The state of the transport: all else is the protocol's.
 pub(super) struct AppTransport {
     event_loop: RefSlot,
-    /// The TLS protocol. The two refer to each other until the connection is lost.
+    /// The TLS protocol. The two refer to each other until the connection is lost; empty after `close()` was called
+    /// on a closed transport, as a program does that is told of the end: then nothing more will be asked.
     protocol: RefSlot,
     closed: Cell<bool>,
+    closed_again: Cell<bool>,
 }
 
 impl State for AppTransport {
@@ -99,6 +101,7 @@ pub(super) fn new_transport<'py>(
         event_loop: RefSlot::new(Some(this.into())),
         protocol: RefSlot::new(Some(protocol.into())),
         closed: Cell::new(false),
+        closed_again: Cell::new(false),
     };
     layout::allocate::<AppTransport, SLOTS>(imports(py)?.tls_types.transport.bind(py), state)
 }
@@ -108,26 +111,38 @@ pub(super) fn mark_closed(transport: &Bound<'_, PyAny>) {
     of(transport).closed.set(true);
 }
 
+/// The connection is lost.
+pub(super) fn connection_lost(transport: &Bound<'_, PyAny>) {
+    let state = of(transport);
+    state.closed.set(true);
+    if state.closed_again.get() {
+        drop(state.protocol.take());
+    }
+}
+
 fn of<'a>(object: &'a Bound<'_, PyAny>) -> &'a AppTransport {
     // SAFETY: A4: methods of the type are called on its instances only, and `Tls` keeps one of them.
     unsafe { &(*object.as_ptr().cast::<Object<AppTransport, SLOTS>>()).state }
 }
 
-/// The TLS protocol; `RuntimeError` for what is left of a transport after the garbage collector.
-fn protocol<'py>(slf: &Slf<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+/// The TLS protocol; `RuntimeError` after the end.
+fn open<'py>(slf: &Slf<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    protocol(slf).ok_or_else(|| PyRuntimeError::new_err("the transport is closed"))
+}
+
+/// The TLS protocol; nothing after the end.
+fn protocol<'py>(slf: &Slf<'_, 'py>) -> Option<Bound<'py, PyAny>> {
     let py = slf.py();
-    match of(slf).protocol.get(py) {
-        Some(protocol) => Ok(protocol.into_bound(py)),
-        None => Err(pyo3::exceptions::PyRuntimeError::new_err(
-            "the transport is closed",
-        )),
-    }
+    of(slf)
+        .protocol
+        .get(py)
+        .map(|protocol| protocol.into_bound(py))
 }
 
 #[rustfmt::skip] // a table
 fn methods() -> Vec<ffi::PyMethodDef> {
     vec![
-        method_fast!(c"write", c"Encrypt and send bytes-like data.", write),
+        method_fast!(c"write", c"Encrypt and send bytes-like data.", write_method),
         method_fast!(c"writelines", c"Encrypt and send each bytes-like object of an iterable, in one system call.", writelines),
         method_noargs!(c"write_eof", c"Not possible with TLS: NotImplementedError.", write_eof),
         method_noargs!(c"can_write_eof", c"Return False.", can_write_eof),
@@ -151,14 +166,16 @@ fn methods() -> Vec<ffi::PyMethodDef> {
     ]
 }
 
-fn write<'py>(
+fn write_method<'py>(
     py: Python<'py>,
     slf: Slf<'_, 'py>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let data = arguments.single("write", "data")?;
-    let protocol = protocol(&slf)?;
-    Tls::of(&protocol).write(&protocol, &data)?;
+    match protocol(&slf) {
+        Some(protocol) => Tls::of(&protocol).write(&protocol, &data)?,
+        None => write::check_type(&data)?,
+    }
     Ok(none(py))
 }
 
@@ -168,8 +185,9 @@ fn writelines<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let list = arguments.single("writelines", "list_of_data")?;
-    let protocol = protocol(&slf)?;
-    Tls::of(&protocol).writelines(&protocol, &list)?;
+    if let Some(protocol) = protocol(&slf) {
+        Tls::of(&protocol).writelines(&protocol, &list)?;
+    }
     Ok(none(py))
 }
 
@@ -182,24 +200,35 @@ fn can_write_eof<'py>(py: Python<'py>, _: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn close<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    if !of(&slf).closed.replace(true) {
-        let protocol = protocol(&slf)?;
-        Tls::of(&protocol).start_shutdown(&protocol)?;
+    let state = of(&slf);
+    let again = state.closed.replace(true);
+    let Some(protocol) = protocol(&slf) else {
+        return Ok(none(py));
+    };
+    let tls = Tls::of(&protocol);
+    if !again {
+        tls.start_shutdown(&protocol)?;
+    } else if tls.transport.is_some() {
+        state.closed_again.set(true);
+    } else {
+        drop(state.protocol.take());
     }
     Ok(none(py))
 }
 
 fn abort<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     of(&slf).closed.set(true);
-    let protocol = protocol(&slf)?;
-    Tls::of(&protocol).abort(&protocol, None)?;
+    if let Some(protocol) = protocol(&slf) {
+        Tls::of(&protocol).abort(&protocol, None)?;
+    }
     Ok(none(py))
 }
 
 fn force_close<'py>(py: Python<'py>, slf: Slf<'_, 'py>, error: Slf<'_, 'py>) -> PyResult<Ref> {
     of(&slf).closed.set(true);
-    let protocol = protocol(&slf)?;
-    Tls::of(&protocol).abort(&protocol, Some(&error))?;
+    if let Some(protocol) = protocol(&slf) {
+        Tls::of(&protocol).abort(&protocol, Some(&error))?;
+    }
     Ok(none(py))
 }
 
@@ -208,18 +237,21 @@ fn is_closing<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn is_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let paused = Tls::of(&protocol(&slf)?).app_reading_paused.get();
-    Ok(boolean(py, !paused))
+    let reading = protocol(&slf).is_some_and(|tls| !Tls::of(&tls).app_reading_paused.get());
+    Ok(boolean(py, reading))
 }
 
 fn pause_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Tls::of(&protocol(&slf)?).app_reading_paused.set(true);
+    if let Some(protocol) = protocol(&slf) {
+        Tls::of(&protocol).app_reading_paused.set(true);
+    }
     Ok(none(py))
 }
 
 fn resume_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let protocol = protocol(&slf)?;
-    Tls::of(&protocol).resume_reading(&protocol)?;
+    if let Some(protocol) = protocol(&slf) {
+        Tls::of(&protocol).resume_reading(&protocol)?;
+    }
     Ok(none(py))
 }
 
@@ -229,12 +261,17 @@ fn set_protocol<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let new = arguments.single("set_protocol", "protocol")?;
-    Tls::of(&protocol(&slf)?).set_app_protocol(&new)?;
+    if let Some(protocol) = protocol(&slf) {
+        Tls::of(&protocol).set_app_protocol(&new)?;
+    }
     Ok(none(py))
 }
 
 fn get_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(or_none(py, &Tls::of(&protocol(&slf)?).app_protocol))
+    Ok(protocol(&slf).map_or_else(
+        || none(py),
+        |protocol| or_none(py, &Tls::of(&protocol).app_protocol),
+    ))
 }
 
 fn get_extra_info<'py>(
@@ -249,7 +286,10 @@ fn get_extra_info<'py>(
         ));
     };
     let default = default.map_or_else(|| none(py), |default| (&*default).into());
-    extra_info(&protocol(&slf)?, &name, default)
+    match protocol(&slf) {
+        Some(protocol) => extra_info(&protocol, &name, default),
+        None => Ok(default),
+    }
 }
 
 /// What the TLS protocol knows, or else the transport under it.
@@ -279,7 +319,7 @@ fn set_write_buffer_limits<'py>(
 ) -> PyResult<Ref> {
     let [high, low] = arguments.named("set_write_buffer_limits", ["high", "low"])?;
     let (high, low) = (high.as_deref(), low.as_deref());
-    let protocol = protocol(&slf)?;
+    let protocol = open(&slf)?;
     let tls = Tls::of(&protocol);
     let marks = flow::marks(high, low, names(py)?.high_water_write, py)?;
     tls.outgoing_marks.set(marks);
@@ -288,12 +328,15 @@ fn set_write_buffer_limits<'py>(
 }
 
 fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let marks = Tls::of(&protocol(&slf)?).outgoing_marks.get();
+    let marks = Tls::of(&open(&slf)?).outgoing_marks.get();
     Ok(marks.into_pyobject(py)?.into())
 }
 
 fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let size = Tls::of(&protocol(&slf)?).write_buffer_size(py)?;
+    let size = match protocol(&slf) {
+        Some(protocol) => Tls::of(&protocol).write_buffer_size(py)?,
+        None => 0,
+    };
     Ok(size.into_pyobject(py)?.into())
 }
 
@@ -304,7 +347,7 @@ fn set_read_buffer_limits<'py>(
 ) -> PyResult<Ref> {
     let [high, low] = arguments.named("set_read_buffer_limits", ["high", "low"])?;
     let (high, low) = (high.as_deref(), low.as_deref());
-    let protocol = protocol(&slf)?;
+    let protocol = open(&slf)?;
     let tls = Tls::of(&protocol);
     let marks = flow::marks(high, low, names(py)?.high_water_read, py)?;
     tls.incoming_marks.set(marks);
@@ -313,17 +356,20 @@ fn set_read_buffer_limits<'py>(
 }
 
 fn get_read_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let marks = Tls::of(&protocol(&slf)?).incoming_marks.get();
+    let marks = Tls::of(&open(&slf)?).incoming_marks.get();
     Ok(marks.into_pyobject(py)?.into())
 }
 
 fn get_read_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let size = Tls::of(&protocol(&slf)?).engine.waiting_in(py)?;
+    let size = match protocol(&slf) {
+        Some(protocol) => Tls::of(&protocol).engine.waiting_in(py)?,
+        None => 0,
+    };
     Ok(size.into_pyobject(py)?.into())
 }
 
 fn append_backlog<'py>(py: Python<'py>, slf: Slf<'_, 'py>, data: Slf<'_, 'py>) -> PyResult<Ref> {
-    Tls::of(&protocol(&slf)?).append_backlog(&data)?;
+    Tls::of(&open(&slf)?).append_backlog(&data)?;
     Ok(none(py))
 }
 
@@ -336,9 +382,8 @@ fn get_ssl_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let tls = protocol(&slf)?;
-    let tls = Tls::of(&tls);
-    Ok(boolean(py, tls.app_writing_paused.get()))
+    let paused = protocol(&slf).is_some_and(|tls| Tls::of(&tls).app_writing_paused.get());
+    Ok(boolean(py, paused))
 }
 
 unsafe extern "C" fn set_closed(

@@ -165,7 +165,7 @@ impl Tls {
         self.lost.set(self.lost.get().saturating_add(1));
         // So that its finalizer does not complain.
         if let Some(transport) = self.app_transport.get(py) {
-            app::mark_closed(&transport.bind(py));
+            app::connection_lost(&transport.bind(py));
         }
         let told = self.told.get();
         if self.phase.get() != Phase::Handshake && matches!(told, Told::Made | Told::Eof) {

@@ -62,17 +62,7 @@ impl Tls {
         protocol: &Bound<'_, PyAny>,
         data: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let exact = data.is_exact_instance_of::<PyBytes>();
-        let known = exact
-            || data.is_instance_of::<PyBytes>()
-            || data.is_instance_of::<PyByteArray>()
-            || data.is_instance_of::<PyMemoryView>();
-        if !known {
-            return Err(PyTypeError::new_err(format!(
-                "data: expecting a bytes-like instance, got {}",
-                data.get_type().name()?
-            )));
-        }
+        check_type(data)?;
         if data.len()? == 0 {
             return Ok(());
         }
@@ -287,4 +277,18 @@ impl Tls {
         drop(pieces);
         self.engine.take_records(py).map(drop)
     }
+}
+
+/// `TypeError` for what `transport.write` does not take, in asyncio's words.
+pub(super) fn check_type(data: &Bound<'_, PyAny>) -> PyResult<()> {
+    let known = data.is_instance_of::<PyBytes>()
+        || data.is_instance_of::<PyByteArray>()
+        || data.is_instance_of::<PyMemoryView>();
+    if known {
+        return Ok(());
+    }
+    Err(PyTypeError::new_err(format!(
+        "data: expecting a bytes-like instance, got {}",
+        data.get_type().name()?
+    )))
 }
