@@ -24,9 +24,9 @@ from typing_extensions import TypeVarTuple, Unpack, disjoint_base
 __all__ = [
     "Handle",
     "Loop",
+    "SSLProtocol",
+    "SSLTransport",
     "SocketTransport",
-    "TLSProtocol",
-    "TLSTransport",
     "TimerHandle",
     "__version__",
     "_after_fork_in_child",
@@ -173,7 +173,7 @@ class Loop:
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         call_connection_made: bool = True,
-    ) -> TLSProtocol: ...
+    ) -> SSLProtocol: ...
 
     # running, state
     def is_closed(self) -> bool: ...
@@ -287,7 +287,7 @@ class SocketTransport(transports._FlowControlMixin):
 # Made by the loop, never by a call of the class: what a transport drives. Methods of one argument
 # take it by position only.
 @final
-class TLSProtocol(protocols.BufferedProtocol):
+class SSLProtocol(protocols.BufferedProtocol):
     max_size: ClassVar[int]
 
     def connection_made(self, transport: transports.BaseTransport, /) -> None: ...
@@ -299,7 +299,7 @@ class TLSProtocol(protocols.BufferedProtocol):
     def resume_writing(self) -> None: ...
 
     # what asyncio and libraries call and read besides
-    def _get_app_transport(self) -> TLSTransport: ...
+    def _get_app_transport(self) -> SSLTransport: ...
     def _set_app_protocol(self, app_protocol: BaseProtocol, /) -> None: ...
     def _get_extra_info(self, name: str, default: Any = None) -> Any: ...
     def _check_handshake_timeout(self) -> None: ...
@@ -318,7 +318,7 @@ class TLSProtocol(protocols.BufferedProtocol):
     @property
     def _transport(self) -> Any: ...
     @property
-    def _app_transport(self) -> TLSTransport | None: ...
+    def _app_transport(self) -> SSLTransport | None: ...
     @property
     def _app_protocol(self) -> BaseProtocol | None: ...
     @property
@@ -360,7 +360,7 @@ class TLSProtocol(protocols.BufferedProtocol):
 
 # What a program gets for a TLS connection.
 @final
-class TLSTransport(transports._FlowControlMixin):
+class SSLTransport(transports._FlowControlMixin):
     _sendfile_compatible: ClassVar[_SendfileMode]
     _start_tls_compatible: ClassVar[bool]
 
@@ -397,7 +397,7 @@ class TLSTransport(transports._FlowControlMixin):
     @property
     def _loop(self) -> AbstractEventLoop | None: ...
     @property
-    def _ssl_protocol(self) -> TLSProtocol | None: ...
+    def _ssl_protocol(self) -> SSLProtocol | None: ...
     @property
     def _protocol_paused(self) -> bool: ...
 

@@ -1,6 +1,6 @@
 """TLS: `_make_ssl_transport`, behind `ssl=` of every method that connects or serves, and `start_tls`.
 
-The protocol that stands between a transport and the program is native (`_core.TLSProtocol`). It
+The protocol that stands between a transport and the program is native (`_core.SSLProtocol`). It
 drives the OpenSSL that is inside the program's own `ssl.SSLObject`; where that cannot be done it
 uses the object's methods. `HOTLOOP_TLS=direct` or `bio` forces one of the two engines, and
 `transport.get_extra_info("tls_engine")` tells which one a connection has.

@@ -34,8 +34,8 @@ mod _core {
         module.add("Handle", imports.handle_types.handle.bind(py))?;
         module.add("TimerHandle", imports.handle_types.timer.bind(py))?;
         module.add("SocketTransport", imports.stream_type.bind(py))?;
-        module.add("TLSProtocol", imports.tls_types.protocol.bind(py))?;
-        module.add("TLSTransport", imports.tls_types.transport.bind(py))?;
+        module.add("SSLProtocol", imports.tls_types.protocol.bind(py))?;
+        module.add("SSLTransport", imports.tls_types.transport.bind(py))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

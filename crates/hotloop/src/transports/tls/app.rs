@@ -70,7 +70,7 @@ pub(super) fn make_type<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, P
     let dict = std::mem::offset_of!(Object<AppTransport, SLOTS>, dict);
     check_size(base, dict)?;
     let made = HeapType {
-        name: c"hotloop._core.TLSTransport",
+        name: c"hotloop._core.SSLTransport",
         size: size_of::<Object<AppTransport, SLOTS>>(),
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
         slots: layout::slots::<AppTransport, SLOTS>(),

@@ -127,7 +127,7 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<TlsTypes> {
     let protocol_base = base("asyncio.protocols", "BufferedProtocol")?;
     check_size(&protocol_base, std::mem::offset_of!(Object<Tls, 0>, dict))?;
     let protocol = HeapType {
-        name: c"hotloop._core.TLSProtocol",
+        name: c"hotloop._core.SSLProtocol",
         size: size_of::<Object<Tls, 0>>(),
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
         slots: layout::slots::<Tls, 0>(),
