@@ -11,9 +11,10 @@ Importing this package changes nothing in asyncio.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
-from ._core import __version__, _after_fork_in_child
+from ._core import Future, Task, __version__, _after_fork_in_child, task_factory
 from ._loop import EventLoop
 from ._run import install, new_event_loop, run
 
@@ -23,11 +24,19 @@ if TYPE_CHECKING:
 __all__ = [
     "EventLoop",
     "EventLoopPolicy",
+    "Future",
+    "Task",
     "__version__",
     "install",
     "new_event_loop",
     "run",
+    "task_factory",
 ]
+
+if sys.version_info >= (3, 12):
+    from ._core import eager_task_factory
+
+    __all__ += ["eager_task_factory"]  # noqa: RUF022
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
 

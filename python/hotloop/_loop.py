@@ -16,6 +16,7 @@ from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from ._borrowed import borrow
+from ._core import task_factory
 from ._signals import SignalMixin
 from ._sockets import SocketMixin
 from ._state import State
@@ -30,6 +31,11 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
     exceptions and orders of the stdlib's own loop; see the asyncio documentation for each. It can
     be subclassed: a private hook (`_make_socket_transport`, `_run_once`, `time`, ...) that a
     subclass overrides is called wherever asyncio would call it.
+
+    Arguments:
+        native_tasks: True makes futures and tasks of hotloop (`hotloop.Future`, `hotloop.Task`):
+            `create_future()` returns the former, and `hotloop.task_factory` is the task factory.
+            False leaves both to asyncio.
     """
 
     if not TYPE_CHECKING:
@@ -47,8 +53,11 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
         _sock_sendfile_update_filepos = borrow("_sock_sendfile_update_filepos")
         _sock_add_cancellation_callback = borrow("_sock_add_cancellation_callback")
 
-    def __init__(self) -> None:
+    def __init__(self, *, native_tasks: bool = False) -> None:
         super().__init__()
+        if native_tasks:
+            self._native_futures = True
+            self.set_task_factory(task_factory)
         self._old_agen_hooks = None
         self._unix_server_sockets: dict[socket.socket, int] = {}
         self._transports = Transports(self)

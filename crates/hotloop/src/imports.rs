@@ -13,6 +13,7 @@ use pyo3::types::{PyDict, PyModule, PyType};
 
 use crate::handles::{self, HandleTypes};
 use crate::python::Ref;
+use crate::tasks::Tables;
 use crate::transports::stream;
 
 /// See the fields' own notes for who uses what.
@@ -21,6 +22,8 @@ pub(crate) struct Imports {
     pub(crate) handle_types: HandleTypes,
     /// The native stream transport, over `asyncio.transports._FlowControlMixin`.
     pub(crate) stream_type: Py<PyType>,
+    /// Our futures and tasks, and what they take from asyncio.
+    pub(crate) tasks: Tables,
     /// `asyncio.BaseEventLoop`: its methods answer every call that is not of the common form.
     pub(crate) base_loop: BaseLoop,
     /// `asyncio.futures.__dict__` and `asyncio.tasks.__dict__`: `Future` and `Task` are looked up at each use,
@@ -79,7 +82,7 @@ pub(crate) struct BaseLoop {
 }
 
 impl Imports {
-    /// Whether an object is a task of asyncio's C half.
+    /// Whether an object is a task of asyncio's C half, or of ours.
     ///
     /// # Safety
     /// `object` is null or alive (A2).
@@ -88,7 +91,11 @@ impl Imports {
             return false;
         };
         // SAFETY: by the caller; comparing types runs no code.
-        !object.is_null() && unsafe { ffi::PyObject_TypeCheck(object, task.as_ptr().cast()) } != 0
+        !object.is_null()
+            && unsafe {
+                ffi::PyObject_TypeCheck(object, task.as_ptr().cast()) != 0
+                    || ffi::PyObject_TypeCheck(object, self.tasks.task_type.as_ptr().cast()) != 0
+            }
     }
 
     /// Whether a keyword's name is the string that `_asyncio` uses for "context"; `learn` takes the first one that
@@ -151,6 +158,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
     Ok(Imports {
         handle_types: handles::make_types(py)?,
         stream_type: stream::make_type(py)?,
+        tasks: Tables::load(py)?,
         base_loop: BaseLoop {
             call_soon: method("call_soon")?,
             call_soon_threadsafe: method("call_soon_threadsafe")?,

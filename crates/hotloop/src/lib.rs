@@ -10,6 +10,7 @@ mod event_loop;
 mod handles;
 mod imports;
 mod python;
+mod tasks;
 mod transports;
 
 use pyo3::prelude::*;
@@ -33,6 +34,14 @@ mod _core {
         module.add("Handle", imports.handle_types.handle.bind(py))?;
         module.add("TimerHandle", imports.handle_types.timer.bind(py))?;
         module.add("SocketTransport", imports.stream_type.bind(py))?;
+        module.add("Future", imports.tasks.future_type.bind(py))?;
+        module.add("Task", imports.tasks.task_type.bind(py))?;
+        module.add("task_factory", imports.tasks.task_factory.bind(py))?;
+        #[cfg(Py_3_12)]
+        module.add(
+            "eager_task_factory",
+            imports.tasks.eager_task_factory.bind(py),
+        )?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

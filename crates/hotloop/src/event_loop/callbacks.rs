@@ -15,6 +15,7 @@ use crate::imports::{BaseLoop, imports};
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{method_fast, method_noargs};
 use crate::python::{FastArguments, Ref};
+use crate::tasks;
 
 use super::hooks::Hooks;
 use super::{Entry, Loop};
@@ -170,6 +171,9 @@ fn get_debug<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Re
 }
 
 fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    if receiver(&slf).get().native_futures.get() {
+        return tasks::new_future(py, receiver(&slf));
+    }
     let imports = imports(py)?;
     let Some(future) = imports
         .futures_namespace
@@ -198,6 +202,16 @@ fn create_task<'py>(
     let special = this.closed.get() || this.debug.get() || this.task_factory.is_some();
     // `asyncio.create_task` passes `name=None` from 3.12 on.
     let name = arguments.only_keyword(intern!(py, "name").as_any());
+    if let (Some(name), true, Some(coroutine)) = (name, special, arguments.get(0))
+        && this.makes_native_tasks(py)?
+    {
+        let options = tasks::Options {
+            event_loop: Some(slf),
+            name,
+            ..tasks::Options::default()
+        };
+        return tasks::new_task(py, coroutine, &options);
+    }
     let (Some(name), 1, false) = (name, arguments.positional_count(), special) else {
         return arguments.forward(&imports.base_loop.create_task, slf.as_ptr());
     };
@@ -307,6 +321,29 @@ impl Loop {
     #[inline]
     pub(crate) fn push_ready(&self, entry: Entry) {
         self.ready.borrow_mut().push(entry);
+    }
+
+    /// Whether callbacks without a handle may stand on the ready queue: not if `call_soon` is overridden, nor in debug
+    /// mode or when closed, where it does more.
+    #[inline]
+    pub(crate) fn takes_entries(&self) -> bool {
+        !self.closed.get() && !self.debug.get() && !self.hooks.get().any(Hooks::CALL_SOON)
+    }
+
+    /// Whether a subclass has its own `get_debug()`, which futures ask when they are made.
+    pub(crate) fn overrides_get_debug(&self) -> bool {
+        self.hooks.get().any(Hooks::GET_DEBUG)
+    }
+
+    /// Whether the task factory is `hotloop.task_factory` and nothing else is to be done.
+    fn makes_native_tasks(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.closed.get() {
+            return Ok(false);
+        }
+        let native = imports(py)?.tasks.task_factory.as_ptr();
+        Ok(self
+            .task_factory
+            .peek(|factory| factory.is_some_and(|factory| factory.as_ptr() == native)))
     }
 
     /// `{"loop": loop}`, made once: the classes of futures and tasks take keywords as a dict and do not keep it.

@@ -12,6 +12,7 @@ use crate::errors::os_error;
 use crate::handles;
 use crate::imports::imports;
 use crate::python::{Ref, call};
+use crate::tasks;
 
 use super::hooks::Hooks;
 use super::watch_fd::Watcher;
@@ -239,7 +240,12 @@ impl Loop {
                     }
                 }
             }
-            step @ Entry::Step { .. } => {
+            Entry::Task(task) if !self.debug.get() => match tasks::run(py, &task) {
+                Ok(()) => Ok(()),
+                Err(error) if call::ends_the_loop(py, &error) => Err(error),
+                Err(error) => handles::report(py, &Entry::Task(task).into_handle(this)?, error),
+            },
+            step @ (Entry::Step { .. } | Entry::Task(_)) => {
                 let handle = step.into_handle(this)?;
                 self.run_timed(this, &handle, || run_in_python(py, &handle))
             }

@@ -47,6 +47,8 @@ pub(crate) enum Entry {
         argument: Option<Ref>,
         context: Ref,
     },
+    /// A task of ours: its next step is run.
+    Task(Ref),
     /// A handle that somebody else made and put there: its `_run()` is called.
     Foreign(Ref),
     /// A descriptor that became ready for the watcher that has it under this token.
@@ -57,7 +59,7 @@ impl Entry {
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Handle(handle) => handle.traverse(visit),
-            Self::Foreign(handle) => handle.traverse(visit),
+            Self::Foreign(handle) | Self::Task(handle) => handle.traverse(visit),
             Self::Step {
                 callback,
                 argument,
@@ -135,6 +137,8 @@ pub(crate) struct Loop {
     pub(crate) debug: Cell<bool>,
     pub(crate) thread_id: RefSlot,
     pub(crate) task_factory: RefSlot,
+    /// Whether `create_future()` gives futures of ours.
+    pub(crate) native_futures: Cell<bool>,
     /// The keyword arguments of every future and task; see `callbacks.rs`.
     loop_keyword: RefSlot,
     pub(crate) hooks: Cell<Hooks>,
@@ -181,6 +185,7 @@ impl Loop {
             debug: Cell::new(false),
             thread_id: RefSlot::default(),
             task_factory: RefSlot::default(),
+            native_futures: Cell::new(false),
             loop_keyword: RefSlot::default(),
             hooks: Cell::new(class_hooks),
             class_hooks,

@@ -5,7 +5,7 @@
 //! holds for them unchanged, and only what is hot is native: making, running, cancelling, freeing.
 
 mod layout;
-mod nesting;
+pub(crate) mod nesting;
 mod pool;
 mod run;
 
