@@ -182,18 +182,16 @@ fn first(py: Python<'_>, future: FutureRef<'_, '_>) -> PyResult<Option<(Ref, Ref
 /// The tasks of ours that wait for this future: the await graph of 3.14.
 #[cfg(Py_3_14)]
 pub(super) fn awaited_by<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
-    let future = receiver(slf);
     let waiting = pyo3::types::PySet::empty(py)?;
     let list = callbacks(py, slf)?;
     if !list.bind(py).is_none() {
         for pair in list.bind(py).try_iter()? {
             let callback = pair?.get_item(0)?;
-            if let Some(task) = step::task_of_wakeup(&callback) {
+            if let Some(task) = step::of_callback(&callback) {
                 waiting.add(task)?;
             }
         }
     }
-    let _ = future;
     if waiting.is_empty() {
         return Ok(none(py));
     }

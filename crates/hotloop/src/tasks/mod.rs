@@ -44,7 +44,7 @@ use crate::imports::imports;
 use crate::python::Ref;
 
 pub(crate) use future::new_future;
-pub(crate) use step::{as_call, run};
+pub(crate) use step::{as_call, of_callback, run};
 pub(crate) use task::{Options, new_task};
 
 use layout::FutureRef;

@@ -64,20 +64,18 @@ pub(super) fn wakeup_callable(py: Python<'_>, task: TaskRef<'_, '_>) -> PyResult
     unsafe { Ref::from_new(py, ffi::PyCFunction_New(definition, task.object().as_ptr())) }
 }
 
-/// The task that a callback would wake, if the callback is such a callable.
-#[cfg(Py_3_14)]
-pub(super) fn task_of_wakeup<'py>(callback: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    let definition = tables(callback.py()).ok()?.wakeup_method.0;
+/// The task that a callback steps or wakes, if the callback is one of the two callables.
+pub(crate) fn of_callback<'py>(callback: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let tables = tables(callback.py()).ok()?;
     // SAFETY: A2; A4: exactly a built-in function, whose definition is compared.
     unsafe {
         if ffi::PyCFunction_CheckExact(callback.as_ptr()) == 0 {
             return None;
         }
         let function: *mut ffi::PyCFunctionObject = callback.as_ptr().cast();
-        if (*function).m_ml != definition {
-            return None;
-        }
-        Bound::from_borrowed_ptr_or_opt(callback.py(), (*function).m_self)
+        let definition = (*function).m_ml;
+        (definition == tables.step_method.0 || definition == tables.wakeup_method.0)
+            .then(|| Bound::from_borrowed_ptr(callback.py(), (*function).m_self))
     }
 }
 
