@@ -61,8 +61,10 @@ class ThirdPartyTask(asyncio.Future[Any]):
     def _step(self, error: BaseException | None = None) -> None:
         if self._cancel_requested:
             self._cancel_requested = False
-            error = asyncio.CancelledError() if self._message is None else asyncio.CancelledError(
-                self._message
+            error = (
+                asyncio.CancelledError()
+                if self._message is None
+                else asyncio.CancelledError(self._message)
             )
         self._waits_for = None
         loop = self.get_loop()

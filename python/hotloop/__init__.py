@@ -36,7 +36,7 @@ __all__ = [
 if sys.version_info >= (3, 12):
     from ._core import eager_task_factory
 
-    __all__ += ["eager_task_factory"]  # noqa: RUF022
+    __all__ += ["eager_task_factory"]
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
 

@@ -29,6 +29,7 @@ impl Loop {
     /// Run iterations until `stop()` was called; the middle of `run_forever()`.
     fn _run_until_stopped(slf: &Bound<'_, Self>) -> PyResult<()> {
         let result = slf.get().run_until_stopped(slf);
+        let result = result.and(slf.get().leave_task(slf.py()));
         // `_run_forever_cleanup` does this, too; but it is Python code, which an interrupt can cut short, and a loop that
         // is marked as running for ever is of no use to anybody.
         slf.get().set_not_running();
@@ -41,7 +42,8 @@ impl Loop {
 
     /// Run one iteration.
     fn _run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
-        slf.get().iterate(slf)
+        let result = slf.get().iterate(slf);
+        result.and(slf.get().leave_task(slf.py()))
     }
 }
 
@@ -74,14 +76,25 @@ impl Loop {
         }
     }
 
+    /// Rule T6 of the tasks: nothing but the next step may run while a task is still marked as the current one.
+    #[inline]
+    fn leave_task(&self, py: Python<'_>) -> PyResult<()> {
+        match self.still_current.take() {
+            Some(task) => tasks::leave(py, &task),
+            None => Ok(()),
+        }
+    }
+
     fn iterate(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
         let py = this.py();
         let timers = !self.timers.borrow().is_empty();
         if timers {
+            self.leave_task(py)?;
             self.drop_cancelled_timers();
         }
         self.poll(this)?;
         if timers || !self.timers.borrow().is_empty() {
+            self.leave_task(py)?;
             self.take_due_timers(this)?;
         }
         let count = self.ready.borrow().len();
@@ -95,6 +108,7 @@ impl Loop {
         let unchecked = self.unchecked.get() + 1;
         self.unchecked.set(unchecked % UNCHECKED_ITERATIONS);
         if unchecked == UNCHECKED_ITERATIONS {
+            self.leave_task(py)?;
             check_signals(py)
         } else {
             Ok(())
@@ -108,6 +122,7 @@ impl Loop {
         if busy && self.registry.borrow().is_empty() && !self.handles_signals.get() {
             return Ok(()); // nothing the kernel could tell us
         }
+        self.leave_task(py)?;
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {
@@ -211,6 +226,17 @@ impl Loop {
 
     fn run_entry(&self, this: &Bound<'_, Loop>, entry: Entry) -> PyResult<()> {
         let py = this.py();
+        if let (Entry::Task(task), false) = (&entry, self.debug.get()) {
+            let Err(error) = tasks::run(py, task, &self.still_current) else {
+                return Ok(());
+            };
+            self.leave_task(py)?;
+            if call::ends_the_loop(py, &error) {
+                return Err(error);
+            }
+            return handles::report(py, &entry.into_handle(this)?, error);
+        }
+        self.leave_task(py)?;
         match entry {
             Entry::Handle(handle) if !self.debug.get() => handles::run(py, &handle),
             Entry::Handle(handle) => {
@@ -240,11 +266,6 @@ impl Loop {
                     }
                 }
             }
-            Entry::Task(task) if !self.debug.get() => match tasks::run(py, &task) {
-                Ok(()) => Ok(()),
-                Err(error) if call::ends_the_loop(py, &error) => Err(error),
-                Err(error) => handles::report(py, &Entry::Task(task).into_handle(this)?, error),
-            },
             step @ (Entry::Step { .. } | Entry::Task(_)) => {
                 let handle = step.into_handle(this)?;
                 self.run_timed(this, &handle, || run_in_python(py, &handle))

@@ -137,6 +137,8 @@ pub(crate) struct Loop {
     pub(crate) debug: Cell<bool>,
     pub(crate) thread_id: RefSlot,
     pub(crate) task_factory: RefSlot,
+    /// The task of ours whose step was the last thing that ran, still marked as the current one (T6 of `tasks`).
+    pub(crate) still_current: RefSlot,
     /// Whether `create_future()` gives futures of ours.
     pub(crate) native_futures: Cell<bool>,
     /// The keyword arguments of every future and task; see `callbacks.rs`.
@@ -185,6 +187,7 @@ impl Loop {
             debug: Cell::new(false),
             thread_id: RefSlot::default(),
             task_factory: RefSlot::default(),
+            still_current: RefSlot::default(),
             native_futures: Cell::new(false),
             loop_keyword: RefSlot::default(),
             hooks: Cell::new(class_hooks),
@@ -199,6 +202,7 @@ impl Loop {
         self.thread_id.traverse(&visit)?;
         self.task_factory.traverse(&visit)?;
         self.loop_keyword.traverse(&visit)?;
+        self.still_current.traverse(&visit)?;
         if let Ok(ready) = self.ready.try_borrow() {
             for entry in ready.iter() {
                 entry.traverse(&visit)?;

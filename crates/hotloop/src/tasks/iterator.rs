@@ -4,6 +4,7 @@
 //! without an exception means that the result is None.
 
 use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use pyo3::exceptions::{PyDeprecationWarning, PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::ffi::{self, PyObject};
@@ -81,11 +82,37 @@ pub(super) unsafe extern "C" fn iterate(slf: *mut PyObject) -> *mut PyObject {
                 return Err(PyRuntimeError::new_err("Future object is not initialized."));
             }
             let kind = tables(py)?.iterator_type.as_ptr().cast();
-            let object = Ref::from_new(py, ffi::PyType_GenericAlloc(kind, 0))?;
+            let object = allocate(py, kind)?;
             let fields: *const IteratorObject = object.as_ptr().cast();
             drop((*fields).future.replace(Some(Ref::from_borrowed(slf))));
             Ok(object.into_ptr())
         })
+    }
+}
+
+/// How many freed iterators are kept: every await makes one, and few are alive at a time.
+const KEPT: usize = 64;
+
+/// Freed iterators, for the next await. The interpreter's lock guards the list: each is untracked, without references.
+static FREE: [AtomicPtr<PyObject>; KEPT] = [const { AtomicPtr::new(std::ptr::null_mut()) }; KEPT];
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Memory for an iterator, tracked, its place empty.
+///
+/// # Safety
+/// `kind` is the type made for `IteratorObject` (T1).
+unsafe fn allocate(py: Python<'_>, kind: *mut ffi::PyTypeObject) -> PyResult<Ref> {
+    let count = COUNT.load(Ordering::Relaxed);
+    // SAFETY: by the caller; what is kept is memory of a freed iterator, which `PyObject_Init` makes an object again.
+    unsafe {
+        if count == 0 {
+            return Ref::from_new(py, ffi::PyType_GenericAlloc(kind, 0));
+        }
+        COUNT.store(count - 1, Ordering::Relaxed);
+        let free = FREE[count - 1].load(Ordering::Relaxed);
+        let object = Ref::from_new(py, ffi::PyObject_Init(free, kind))?;
+        ffi::PyObject_GC_Track(object.as_ptr().cast());
+        Ok(object)
     }
 }
 
@@ -275,7 +302,11 @@ unsafe fn free(object: *mut PyObject) {
         ffi::PyObject_GC_UnTrack(object.cast());
         drop((*object.cast::<IteratorObject>()).future.take());
         let kind = ffi::Py_TYPE(object);
-        if let Some(free) = (*kind).tp_free {
+        let count = COUNT.load(Ordering::Relaxed);
+        if count < KEPT {
+            FREE[count].store(object, Ordering::Relaxed);
+            COUNT.store(count + 1, Ordering::Relaxed);
+        } else if let Some(free) = (*kind).tp_free {
             free(object.cast());
         }
         ffi::Py_DECREF(kind.cast());

@@ -197,6 +197,47 @@ pub(super) fn enter(py: Python<'_>, event_loop: &Ref, task: TaskRef<'_, '_>) -> 
     Ok(())
 }
 
+/// Makes a task the current one in the place of another, or of itself (T6).
+pub(super) fn take_over(
+    py: Python<'_>,
+    event_loop: &Ref,
+    previous: &Ref,
+    task: TaskRef<'_, '_>,
+) -> PyResult<()> {
+    if previous.as_ptr() != task.object().as_ptr() {
+        if let Some(current) = &tables(py)?.lifetime.current_tasks {
+            let object = task.object().as_ptr();
+            // SAFETY: A2: all are held, the previous task, too; A3: the result is looked at.
+            let failed =
+                unsafe { ffi::PyDict_SetItem(current.as_ptr(), event_loop.as_ptr(), object) } < 0;
+            if failed {
+                return Err(PyErr::fetch(py));
+            }
+        }
+    }
+    task.running.set(true);
+    Ok(())
+}
+
+/// Whether a task that is the current one may stay so until the next step (T6); it is no longer running.
+pub(super) fn stays(py: Python<'_>, event_loop: &Ref, task: TaskRef<'_, '_>) -> PyResult<bool> {
+    let Some(current) = &tables(py)?.lifetime.current_tasks else {
+        return Ok(false); // the functions of 3.14 cost less than this does
+    };
+    // SAFETY: A2; A3: null without an exception means that there is none.
+    let now = unsafe { ffi::PyDict_GetItemWithError(current.as_ptr(), event_loop.as_ptr()) };
+    if now.is_null()
+        && let Some(error) = PyErr::take(py)
+    {
+        return Err(error);
+    }
+    let stays = now == task.object().as_ptr();
+    if stays {
+        task.running.set(false);
+    }
+    Ok(stays)
+}
+
 /// The loop has no current task any more.
 ///
 /// # Errors

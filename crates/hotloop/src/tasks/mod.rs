@@ -15,6 +15,9 @@
 //!   there is no `context`.
 //! - **T5 finalizers.** `subtype_dealloc` finalizes instances of Python subclasses before it calls our
 //!   `tp_dealloc`; instances of exactly our types we finalize ourselves, if there is anything to report.
+//! - **T6 current task.** After a step that did not end the task, a loop of ours leaves it marked as the current one
+//!   and remembers that (`Loop::still_current`): if the next thing that runs is a step too, the mark changes hands
+//!   instead of being taken away and set again. Before anything else that could run Python code, the task is left.
 //!
 //! [`FutureObject`]: layout::FutureObject
 //! [`TaskObject`]: layout::TaskObject
@@ -44,7 +47,7 @@ use crate::imports::imports;
 use crate::python::Ref;
 
 pub(crate) use future::new_future;
-pub(crate) use step::{as_call, of_callback, run};
+pub(crate) use step::{as_call, leave, of_callback, run};
 pub(crate) use task::{Options, new_task};
 
 use layout::FutureRef;

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::python::guard::none;
-use crate::python::{FastArguments, Ref, call};
+use crate::python::{FastArguments, Ref, RefSlot, call};
 
 use super::future::{alive, cancel_with, cancelled_error, finish, finish_with_exception, outcome};
 use super::layout::{State, TaskRef};
@@ -24,14 +24,21 @@ use super::{callbacks, exact_future, lifetime, schedule, tables};
 /// # Errors
 /// `SystemExit` and `KeyboardInterrupt` of the coroutine; failures of the loop. What else the coroutine raises is
 /// the task's outcome.
-pub(crate) fn run(py: Python<'_>, object: &Ref) -> PyResult<()> {
+pub(crate) fn run(py: Python<'_>, object: &Ref, still_current: &RefSlot) -> PyResult<()> {
     // SAFETY: T1: only tasks stand on the queue under this entry.
     let task = unsafe { TaskRef::new(object.bind(py)) };
     let context = context_of(py, task)?;
     call::within_context(py, &context, || match task.waits_for.get(py) {
-        Some(future) => wake(py, task, &future),
-        None => step(py, task, None),
+        Some(future) => wake(py, task, &future, Some(still_current)),
+        None => step(py, task, None, Some(still_current)),
     })
+}
+
+/// Ends the state of T6: the task is no longer the current one.
+pub(crate) fn leave(py: Python<'_>, object: &Ref) -> PyResult<()> {
+    // SAFETY: T1: only `step` remembers a task as still current.
+    let task = unsafe { TaskRef::new(object.bind(py)) };
+    lifetime::leave(py, &alive(py, task.as_future())?, task)
 }
 
 /// The task as `call_soon` would have been asked to run it: callback, argument and context.
@@ -85,7 +92,7 @@ pub(super) fn step_method<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let exception = arguments.get(0).map(|exception| (&*exception).into());
-    step(py, receiver(slf), exception)?;
+    step(py, receiver(slf), exception, None)?;
     Ok(none(py))
 }
 
@@ -94,27 +101,48 @@ pub(super) fn wakeup_method<'py>(
     slf: Borrowed<'_, 'py, PyAny>,
     future: Borrowed<'_, 'py, PyAny>,
 ) -> PyResult<Ref> {
-    wake(py, receiver(slf), &(&*future).into())?;
+    wake(py, receiver(slf), &(&*future).into(), None)?;
     Ok(none(py))
 }
 
 /// Steps the task with the outcome of the future that it waited for; the result it fetches itself.
-fn wake(py: Python<'_>, task: TaskRef<'_, '_>, future: &Ref) -> PyResult<()> {
+fn wake(
+    py: Python<'_>,
+    task: TaskRef<'_, '_>,
+    future: &Ref,
+    still_current: Option<&RefSlot>,
+) -> PyResult<()> {
     let ended = match exact_future(future.bind(py)) {
         Some(future) => outcome(py, future).map(Result::err),
         None => call::call_method0(future, intern!(py, "result")).map(|_| None),
     };
     match ended {
-        Ok(exception) => step(py, task, exception),
-        Err(error) => step(py, task, Some(instance(py, error))),
+        Ok(exception) => step(py, task, exception, still_current),
+        Err(error) => step(py, task, Some(instance(py, error)), still_current),
     }
 }
 
 /// One step; an exception goes into the coroutine.
-fn step(py: Python<'_>, task: TaskRef<'_, '_>, exception: Option<Ref>) -> PyResult<()> {
+fn step(
+    py: Python<'_>,
+    task: TaskRef<'_, '_>,
+    exception: Option<Ref>,
+    still_current: Option<&RefSlot>,
+) -> PyResult<()> {
     let event_loop = alive(py, task.as_future())?;
-    lifetime::enter(py, &event_loop, task)?;
+    match still_current.and_then(RefSlot::take) {
+        Some(previous) => lifetime::take_over(py, &event_loop, &previous, task)?,
+        None => lifetime::enter(py, &event_loop, task)?,
+    }
     let result = step_as_current(py, task, exception);
+    if let (Some(still_current), Ok(()), State::Pending) =
+        (still_current, &result, task.future.state.get())
+        && lifetime::stays(py, &event_loop, task)?
+    {
+        let own = (&*task.object()).into();
+        drop(still_current.replace(Some(own))); // T6
+        return Ok(());
+    }
     let left = lifetime::leave(py, &event_loop, task);
     match (result, left) {
         (Err(error), Err(second)) => {
