@@ -114,7 +114,12 @@ fn wake(
 ) -> PyResult<()> {
     let ended = match exact_future(future.bind(py)) {
         Some(future) => outcome(py, future).map(Result::err),
-        None => call::call_method0(future, intern!(py, "result")).map(|_| None),
+        None => {
+            if let Some(previous) = still_current.and_then(RefSlot::take) {
+                leave(py, &previous)?; // T6: what follows is somebody's method
+            }
+            call::call_method0(future, intern!(py, "result")).map(|_| None)
+        }
     };
     match ended {
         Ok(exception) => step(py, task, exception, still_current),
