@@ -81,6 +81,29 @@ def test_current_and_all_tasks_of_a_mixed_population(loop, hotloop):
     assert asyncio.current_task(loop) is None
 
 
+def test_between_steps_no_task_is_the_current_one(loop, hotloop):
+    seen = []
+
+    class Noted:
+        def __del__(self):
+            seen.append(asyncio.current_task(loop))
+
+    def note(*kept):
+        seen.append(asyncio.current_task(loop))
+
+    async def work():
+        for _ in range(3):
+            loop.call_soon(note)
+            loop.call_later(0, note, Noted())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.0001)
+
+    tasks = [hotloop.Task(work(), loop=loop) for _ in range(3)]
+    loop.run_until_complete(asyncio.wait(tasks))
+    run_once(loop)
+    assert len(seen) == 27 and set(seen) == {None}
+
+
 def test_waiting_for_each_other_in_every_mixture(loop, hotloop):
     kinds = (asyncio.Task, hotloop.Task)
 

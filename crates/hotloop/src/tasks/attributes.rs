@@ -212,7 +212,7 @@ unsafe fn set(
     }
 }
 
-/// `module.name` as a C string for a type: kept for symmetry of the two types' documentation.
+/// The docstring of `Future`, with its signature.
 pub(super) const FUTURE_DOC: &CStr =
     c"Future(*, loop=None)\n--\n\nA future of hotloop: what asyncio.Future is, in Rust.";
 /// The same for `Task`.

@@ -95,7 +95,7 @@ pub(super) fn remove_done_callback<'py>(
     alive(py, future)?;
     let mut removed = 0_usize;
     if let Some((callback, _)) = first(py, future)?
-        && callback.bind(py).eq(unwanted)?
+        && is_same(&callback.bind(py), &unwanted)?
     {
         // The comparison can have changed anything; asyncio removes what is first now.
         future.waited_for.set(false);
@@ -123,7 +123,7 @@ fn remove_further<'py>(
     let mut index = 0;
     while index < list.len() {
         let pair = list.get_item(index)?;
-        if pair.get_item(0)?.eq(unwanted)? {
+        if is_same(&pair.get_item(0)?, &unwanted)? {
             removed += 1;
         } else {
             kept.push(pair);
@@ -141,6 +141,11 @@ fn remove_further<'py>(
     let before = future.more_callbacks.replace(after);
     drop(before);
     Ok(removed)
+}
+
+/// Equal, or the very same object whatever its comparison says.
+fn is_same(callback: &Bound<'_, PyAny>, unwanted: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(callback.is(unwanted) || callback.eq(unwanted)?)
 }
 
 /// `Future._callbacks`: a list of pairs, or None if there are none.

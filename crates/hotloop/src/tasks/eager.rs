@@ -1,5 +1,5 @@
-//! Eager tasks: the first step is run by the constructor, as PEP-less CPython 3.12 introduced it
-//! (`asyncio.eager_task_factory` in the asyncio documentation).
+//! Eager tasks, new in CPython 3.12: the constructor runs the first step (`asyncio.eager_task_factory` in the asyncio
+//! documentation).
 
 use pyo3::prelude::*;
 

@@ -204,15 +204,15 @@ pub(super) fn take_over(
     previous: &Ref,
     task: TaskRef<'_, '_>,
 ) -> PyResult<()> {
-    if previous.as_ptr() != task.object().as_ptr() {
-        if let Some(current) = &tables(py)?.lifetime.current_tasks {
-            let object = task.object().as_ptr();
-            // SAFETY: A2: all are held, the previous task, too; A3: the result is looked at.
-            let failed =
-                unsafe { ffi::PyDict_SetItem(current.as_ptr(), event_loop.as_ptr(), object) } < 0;
-            if failed {
-                return Err(PyErr::fetch(py));
-            }
+    let object = task.object().as_ptr();
+    if previous.as_ptr() != object
+        && let Some(current) = &tables(py)?.lifetime.current_tasks
+    {
+        // SAFETY: A2: all are held, the previous task, too; A3: the result is looked at.
+        let failed =
+            unsafe { ffi::PyDict_SetItem(current.as_ptr(), event_loop.as_ptr(), object) } < 0;
+        if failed {
+            return Err(PyErr::fetch(py));
         }
     }
     task.running.set(true);
@@ -236,6 +236,18 @@ pub(super) fn stays(py: Python<'_>, event_loop: &Ref, task: TaskRef<'_, '_>) -> 
         task.running.set(false);
     }
     Ok(stays)
+}
+
+/// The loop has no current task any more, after [`stays`] has found that its task is the current one.
+pub(super) fn leave_at_last(py: Python<'_>, event_loop: &Ref) -> PyResult<()> {
+    let Some(current) = &tables(py)?.lifetime.current_tasks else {
+        return Ok(()); // `stays` does not let it come to this
+    };
+    // SAFETY: A2: both are held; A3: the result is looked at.
+    if unsafe { ffi::PyDict_DelItem(current.as_ptr(), event_loop.as_ptr()) } < 0 {
+        return Err(PyErr::fetch(py));
+    }
+    Ok(())
 }
 
 /// The loop has no current task any more.

@@ -38,7 +38,7 @@ pub(crate) fn run(py: Python<'_>, object: &Ref, still_current: &RefSlot) -> PyRe
 pub(crate) fn leave(py: Python<'_>, object: &Ref) -> PyResult<()> {
     // SAFETY: T1: only `step` remembers a task as still current.
     let task = unsafe { TaskRef::new(object.bind(py)) };
-    lifetime::leave(py, &alive(py, task.as_future())?, task)
+    lifetime::leave_at_last(py, &alive(py, task.as_future())?)
 }
 
 /// The task as `call_soon` would have been asked to run it: callback, argument and context.
@@ -112,14 +112,15 @@ fn wake(
     future: &Ref,
     still_current: Option<&RefSlot>,
 ) -> PyResult<()> {
-    let ended = match exact_future(future.bind(py)) {
+    let exact = exact_future(future.bind(py));
+    if exact.is_none_or(|future| future.state.get() != State::Finished)
+        && let Some(previous) = still_current.and_then(RefSlot::take)
+    {
+        leave(py, &previous)?; // T6: what follows calls somebody's method, or makes an exception
+    }
+    let ended = match exact {
         Some(future) => outcome(py, future).map(Result::err),
-        None => {
-            if let Some(previous) = still_current.and_then(RefSlot::take) {
-                leave(py, &previous)?; // T6: what follows is somebody's method
-            }
-            call::call_method0(future, intern!(py, "result")).map(|_| None)
-        }
+        None => call::call_method0(future, intern!(py, "result")).map(|_| None),
     };
     match ended {
         Ok(exception) => step(py, task, exception, still_current),
