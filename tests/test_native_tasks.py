@@ -457,6 +457,15 @@ def test_debug_mode_says_where_a_task_was_made(loop, hotloop):
     loop.run_until_complete(task)
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="eager tasks are new in 3.12")
+def test_before_eager_tasks_nothing_starts_eagerly(loop, hotloop):
+    assert not hasattr(hotloop, "eager_task_factory")
+    coroutine = asyncio.sleep(0)
+    with pytest.raises(TypeError, match="cannot start eagerly"):
+        hotloop.Task(coroutine, loop=loop, eager_start=True)
+    coroutine.close()
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
 def test_eager_tasks_run_in_the_constructor(loop, hotloop):
     order = []

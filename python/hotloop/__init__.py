@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 if sys.version_info >= (3, 12):
-    from ._core import eager_task_factory
+    from ._core import _eager_task_factory as eager_task_factory
 
     __all__ += ["eager_task_factory"]
 

@@ -42,6 +42,7 @@ __all__ = [
     "TimerHandle",
     "__version__",
     "_after_fork_in_child",
+    "_eager_task_factory",
     "task_factory",
 ]
 
@@ -253,27 +254,17 @@ class Task(Future[_T]):
     @property
     def _must_cancel(self) -> bool: ...
     _log_destroy_pending: bool
-    if sys.version_info >= (3, 12):
-        def __init__(
-            self,
-            coro: _CoroutineLike[_T],
-            *,
-            loop: AbstractEventLoop | None = None,
-            name: object = None,
-            context: Context | None = None,
-            eager_start: bool = False,
-        ) -> None: ...
-        def get_context(self) -> Context: ...
-    else:
-        def __init__(
-            self,
-            coro: _CoroutineLike[_T],
-            *,
-            loop: AbstractEventLoop | None = None,
-            name: object = None,
-            context: Context | None = None,
-        ) -> None: ...
-
+    # `eager_start` can be true from Python 3.12 on.
+    def __init__(
+        self,
+        coro: _CoroutineLike[_T],
+        *,
+        loop: AbstractEventLoop | None = None,
+        name: object = None,
+        context: Context | None = None,
+        eager_start: bool = False,
+    ) -> None: ...
+    def get_context(self) -> Context: ...
     def cancelling(self) -> int: ...
     def uncancel(self) -> int: ...
     def get_coro(self) -> _CoroutineLike[_T] | None: ...
@@ -291,16 +282,15 @@ def task_factory(
     eager_start: bool | None = None,
 ) -> Any: ...
 
-if sys.version_info >= (3, 12):
-    __all__ += ["eager_task_factory"]
-    def eager_task_factory(
-        loop: AbstractEventLoop,
-        coro: _CoroutineLike[_T],
-        *,
-        name: object = None,
-        context: Context | None = None,
-        eager_start: bool | None = None,
-    ) -> Any: ...
+# `hotloop.eager_task_factory` from Python 3.12 on; before, it raises TypeError.
+def _eager_task_factory(
+    loop: AbstractEventLoop,
+    coro: _CoroutineLike[_T],
+    *,
+    name: object = None,
+    context: Context | None = None,
+    eager_start: bool | None = None,
+) -> Any: ...
 
 # Made by `call_soon` and `call_later`, never by a call of the class.
 @final

@@ -37,9 +37,8 @@ mod _core {
         module.add("Future", imports.tasks.future_type.bind(py))?;
         module.add("Task", imports.tasks.task_type.bind(py))?;
         module.add("task_factory", imports.tasks.task_factory.bind(py))?;
-        #[cfg(Py_3_12)]
         module.add(
-            "eager_task_factory",
+            "_eager_task_factory",
             imports.tasks.eager_task_factory.bind(py),
         )?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))

@@ -216,8 +216,4 @@ unsafe fn set(
 pub(super) const FUTURE_DOC: &CStr =
     c"Future(*, loop=None)\n--\n\nA future of hotloop: what asyncio.Future is, in Rust.";
 /// The same for `Task`.
-pub(super) const TASK_DOC: &CStr = if cfg!(Py_3_12) {
-    c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\nA task of hotloop: what asyncio.Task is, in Rust."
-} else {
-    c"Task(coro, *, loop=None, name=None, context=None)\n--\n\nA task of hotloop: what asyncio.Task is, in Rust."
-};
+pub(super) const TASK_DOC: &CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\nA task of hotloop: what asyncio.Task is, in Rust. eager_start needs Python 3.12.";

@@ -23,7 +23,6 @@ pub(super) fn make(py: Python<'_>) -> PyResult<Ref> {
 }
 
 /// `eager_task_factory`.
-#[cfg(Py_3_12)]
 pub(super) fn make_eager(py: Python<'_>) -> PyResult<Ref> {
     function(
         py,
@@ -54,7 +53,6 @@ fn task_factory<'py>(
     make_task(py, "task_factory", arguments, false)
 }
 
-#[cfg(Py_3_12)]
 fn eager_task_factory<'py>(
     py: Python<'py>,
     _: Borrowed<'_, 'py, PyAny>,
@@ -90,7 +88,7 @@ fn make_task<'py>(
         event_loop: Some(event_loop),
         name,
         context,
-        eager: eager && cfg!(Py_3_12),
+        eager,
     };
     new_task(py, coroutine, &options)
 }

@@ -59,7 +59,6 @@ pub(crate) struct Tables {
     pub(crate) task_type: Py<PyType>,
     iterator_type: Py<PyType>,
     pub(crate) task_factory: Ref,
-    #[cfg(Py_3_12)]
     pub(crate) eager_task_factory: Ref,
     lifetime: Lifetime,
     step_method: Definition,
@@ -115,7 +114,6 @@ impl Tables {
             task_type: task_type.unbind(),
             iterator_type: iterator::make_type(py)?.unbind(),
             task_factory: factory::make(py)?,
-            #[cfg(Py_3_12)]
             eager_task_factory: factory::make_eager(py)?,
             lifetime: Lifetime::load(py)?,
             step_method: Definition::new(types::step_definition()),

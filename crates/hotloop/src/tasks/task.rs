@@ -69,14 +69,8 @@ pub(super) fn parse<'a, 'py>(
             arguments.positional_count()
         )));
     }
-    #[cfg(Py_3_12)]
     let [coroutine, event_loop, name, context, eager] =
         arguments.named("Task", ["coro", "loop", "name", "context", "eager_start"])?;
-    #[cfg(not(Py_3_12))]
-    let ([coroutine, event_loop, name, context], eager) = (
-        arguments.named("Task", ["coro", "loop", "name", "context"])?,
-        None::<Borrowed<'_, '_, PyAny>>,
-    );
     let Some(coroutine) = coroutine else {
         return Err(PyTypeError::new_err(
             "Task() missing required argument 'coro' (pos 1)",
@@ -101,6 +95,11 @@ fn start<'py>(
     coroutine: Borrowed<'_, 'py, PyAny>,
     options: &Options<'_, 'py>,
 ) -> PyResult<()> {
+    if options.eager && cfg!(not(Py_3_12)) {
+        return Err(PyTypeError::new_err(
+            "a task cannot start eagerly: asyncio knows eager tasks from Python 3.12 on",
+        ));
+    }
     let before = (task.waits_for.take(), task.registration.take());
     initialize(py, task.as_future(), options.event_loop)?;
     drop(before);
@@ -239,7 +238,6 @@ pub(super) fn get_coro<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> P
     Ok(or_none(py, &receiver(slf).coroutine))
 }
 
-#[cfg(Py_3_12)]
 pub(super) fn get_context<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
     Ok(or_none(py, &receiver(slf).own_context))
 }

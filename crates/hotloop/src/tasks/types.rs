@@ -158,7 +158,7 @@ fn future_methods() -> Vec<ffi::PyMethodDef> {
 }
 
 fn task_methods() -> Vec<ffi::PyMethodDef> {
-    let mut methods = vec![
+    vec![
         method_one!(
             c"set_result",
             c"set_result($self, result, /)\n--\n\nRaise RuntimeError: a task ends with its coroutine.",
@@ -209,16 +209,13 @@ fn task_methods() -> Vec<ffi::PyMethodDef> {
             c"set_name($self, value, /)\n--\n\nSet the name: the value as a string.",
             task::set_name
         ),
+        method_noargs!(
+            c"get_context",
+            c"get_context($self, /)\n--\n\nReturn the context in which the coroutine runs.",
+            task::get_context
+        ),
         generic_alias(),
-    ];
-    #[cfg(Py_3_12)]
-    methods.push(method_noargs!(
-        c"get_context",
-        c"get_context($self, /)\n--\n\nReturn the context in which the coroutine runs.",
-        task::get_context
-    ));
-    methods.shrink_to_fit();
-    methods
+    ]
 }
 
 /// `Future[int]` (PEP 585).
