@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyStopIteration, PyTypeE
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyBool, PyDict, PyType};
 use pyo3::{Borrowed, PyTypeInfo};
 
 use crate::event_loop::Loop;
@@ -184,14 +184,14 @@ pub(super) fn finish_with_exception(
     Ok(())
 }
 
-/// A StopIteration would end the coroutine that awaits: 3.11 refuses it, 3.12 and later wrap it.
+/// A StopIteration would end the coroutine that awaits: asyncio refused it at first, and wraps it from some 3.12 on.
 fn stop_iteration<'py>(
     py: Python<'py>,
     exception: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     const WORDS: &str =
         "StopIteration interacts badly with generators and cannot be raised into a Future";
-    if cfg!(not(Py_3_12)) {
+    if !tables(py)?.wraps_stop_iteration {
         if exception.get_type().is(PyStopIteration::type_object(py)) {
             return Err(PyTypeError::new_err(WORDS));
         }
@@ -204,6 +204,29 @@ fn stop_iteration<'py>(
     wrapped.setattr(intern!(py, "__cause__"), exception)?;
     wrapped.setattr(intern!(py, "__context__"), exception)?;
     Ok(Some(wrapped))
+}
+
+/// Which of the two the running asyncio does, found out by trying.
+pub(super) fn wraps_stop_iteration(py: Python<'_>) -> PyResult<bool> {
+    let named = PyDict::new(py);
+    named.set_item("get_debug", py.get_type::<PyBool>())?; // bool() is False
+    let event_loop = py
+        .import("types")?
+        .getattr("SimpleNamespace")?
+        .call((), Some(&named))?;
+    let named = PyDict::new(py);
+    named.set_item("loop", event_loop)?;
+    let class = py.import("asyncio.futures")?.getattr("Future")?;
+    let future = class.call((), Some(&named))?;
+    let stop = PyStopIteration::type_object(py).call0()?;
+    match future.call_method1("set_exception", (stop,)) {
+        Ok(_) => {
+            future.call_method0("exception")?; // retrieved: nothing is reported
+            Ok(true)
+        }
+        Err(error) if error.is_instance_of::<PyTypeError>(py) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// `Future.cancel(msg=None)`.

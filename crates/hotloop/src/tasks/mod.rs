@@ -68,6 +68,8 @@ pub(crate) struct Tables {
     msg_keyword: Ref,
     cancelled_error: Ref,
     invalid_state_error: Ref,
+    /// Whether a StopIteration that is set as an exception is wrapped, not refused.
+    wraps_stop_iteration: bool,
     /// `asyncio.coroutines.iscoroutine`.
     is_coroutine: Ref,
     /// `asyncio.events._get_event_loop` where there is one, else `get_event_loop`.
@@ -122,6 +124,7 @@ impl Tables {
             msg_keyword: PyTuple::new(py, ["msg"])?.into_any().into(),
             cancelled_error: get("asyncio.exceptions", "CancelledError")?,
             invalid_state_error: get("asyncio.exceptions", "InvalidStateError")?,
+            wraps_stop_iteration: future::wraps_stop_iteration(py)?,
             is_coroutine: get("asyncio.coroutines", "iscoroutine")?,
             get_event_loop: get_event_loop.into(),
             extract_stack: get("traceback", "extract_stack")?,
