@@ -104,11 +104,19 @@ class Loop:
     ) -> None: ...
     def remove_writer(self, fd: FileDescriptorLike) -> bool: ...
     def _add_reader(
-        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], Any], *args: *_Ts
+        self,
+        fd: FileDescriptorLike,
+        callback: Callable[[Unpack[_Ts]], Any],
+        *args: *_Ts,
+        context: Context | None = None,
     ) -> events.Handle: ...
     def _remove_reader(self, fd: FileDescriptorLike) -> bool: ...
     def _add_writer(
-        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], Any], *args: *_Ts
+        self,
+        fd: FileDescriptorLike,
+        callback: Callable[[Unpack[_Ts]], Any],
+        *args: *_Ts,
+        context: Context | None = None,
     ) -> events.Handle: ...
     def _remove_writer(self, fd: FileDescriptorLike) -> bool: ...
     def _transport_of(self, fd: int) -> SocketTransport | None: ...
@@ -148,6 +156,7 @@ class Loop:
         *,
         extra: dict[str, Any] | None = None,
         server: Server | None = None,
+        context: Context | None = None,
     ) -> SocketTransport: ...
     def _start_serving(
         self,
@@ -158,6 +167,7 @@ class Loop:
         backlog: int = 100,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
+        context: Context | None = None,
     ) -> None: ...
 
     # running, state
@@ -246,6 +256,8 @@ class SocketTransport(transports._FlowControlMixin):
     def _sock(self) -> socket | None: ...
     @property
     def _sock_fd(self) -> int: ...
+    @property
+    def _read_ready_cb(self) -> Callable[[], None]: ...
     @property
     def _loop(self) -> AbstractEventLoop | None: ...
     @property

@@ -13,6 +13,7 @@ import sys
 import threading
 from asyncio import constants, events, sslproto
 from asyncio.log import logger
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from ._borrowed import borrow
@@ -130,6 +131,7 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
         server: Any = None,
         ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
         ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: Context | None = None,
     ) -> Any:
         """The TLS protocol of asyncio over a native stream transport."""
         ssl_protocol: Any = sslproto.SSLProtocol(
@@ -143,7 +145,9 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
             ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
+        # `context` exists since 3.15; an overridden hook of an earlier version does not know it.
+        options: Any = {} if context is None else {"context": context}
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, **options)
         return ssl_protocol._app_transport
 
     def _resume_serving(self, protocol_factory: Any, sock: socket.socket, *args: Any) -> None:

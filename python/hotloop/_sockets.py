@@ -21,13 +21,13 @@ class SocketMixin(LoopBase):
 
     __slots__ = ()
 
-    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
-        """Receive up to `nbytes` bytes from a non-blocking socket.
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receive up to `n` bytes from a non-blocking socket.
 
         Raises OSError as `socket.recv` does, ValueError for a blocking socket in debug mode.
         """
         self._check_socket(sock)
-        outcome = self._try_recv(sock, nbytes)
+        outcome = self._try_recv(sock, n)
         if type(outcome) is bytes:
             return outcome
         return await self._finished(sock, outcome)  # type: ignore[no-any-return]

@@ -5,6 +5,8 @@
 //! debug mode) is handed to the running Python's own `BaseEventLoop` method, which raises or does what asyncio
 //! does, in its words.
 
+use std::ffi::CStr;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -49,7 +51,7 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
         ),
         method_fast!(
             c"create_task",
-            c"create_task($self, /, coro, **kwargs)\n--\n\nSchedule a coroutine object; return a task.",
+            CREATE_TASK,
             create_task
         ),
         method_noargs!(c"get_debug", c"get_debug($self, /)\n--\n\nReturn the debug mode, a bool.", get_debug),
@@ -68,11 +70,18 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
             )?
         };
         // SAFETY: the names of the definitions are C string literals.
-        let name = unsafe { std::ffi::CStr::from_ptr(definition.ml_name) };
+        let name = unsafe { CStr::from_ptr(definition.ml_name) };
         class.setattr(name.to_string_lossy().as_ref(), descriptor.bind(class.py()))?;
     }
     Ok(())
 }
+
+/// The signature is that of the version: the task's own keywords are passed on from 3.14 on.
+#[cfg(Py_3_14)]
+const CREATE_TASK: &CStr =
+    c"create_task($self, /, coro, **kwargs)\n--\n\nSchedule a coroutine object; return a task.";
+#[cfg(not(Py_3_14))]
+const CREATE_TASK: &CStr = c"create_task($self, /, coro, *, name=None, context=None)\n--\n\nSchedule a coroutine object; return a task.";
 
 /// The loop of a method that the interpreter called on it.
 pub(super) fn receiver<'a, 'py>(slf: &'a Borrowed<'_, 'py, PyAny>) -> &'a Bound<'py, Loop> {

@@ -15,7 +15,7 @@ use crate::handles;
 use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, call};
-use crate::transports::stream::{Origin, adopt, new_stream};
+use crate::transports::stream::{Options, Origin, adopt, new_stream};
 
 use super::hooks::Hooks;
 use super::watch_fd::fileno;
@@ -32,6 +32,8 @@ pub(crate) struct Listener {
     ssl_timeouts: [Ref; 2],
     /// The context of the accept callback, in which protocols are made.
     context: Ref,
+    /// The server's context, of which each connection gets a copy (3.15); else None.
+    server_context: Ref,
 }
 
 #[pymethods]
@@ -50,6 +52,7 @@ impl Listener {
             &self.ssl_context,
             &self.server,
             &self.context,
+            &self.server_context,
         ] {
             object.traverse(&visit)?;
         }
@@ -60,7 +63,8 @@ impl Listener {
 #[pymethods]
 impl Loop {
     /// Make a stream transport for a connected socket.
-    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None))]
+    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None, context=None))]
+    #[allow(clippy::too_many_arguments)] // asyncio's signature
     fn _make_socket_transport<'py>(
         slf: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
@@ -68,21 +72,25 @@ impl Loop {
         waiter: Option<&Bound<'py, PyAny>>,
         extra: Option<&Bound<'py, PyDict>>,
         server: Option<&Bound<'py, PyAny>>,
+        context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (sock,))?;
         new_stream(
             slf,
             Origin::Socket(sock.clone()),
             protocol,
-            waiter,
-            extra,
-            server,
+            Options {
+                waiter,
+                extra,
+                server,
+                context: context.map(Ref::from),
+            },
         )
     }
 
     /// Accept connections of a listening socket; `asyncio.Server` calls this.
     #[pyo3(signature = (protocol_factory, sock, sslcontext=None, server=None, backlog=100,
-                        ssl_handshake_timeout=None, ssl_shutdown_timeout=None))]
+                        ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None))]
     #[allow(clippy::too_many_arguments)] // asyncio's signature
     fn _start_serving(
         slf: &Bound<'_, Self>,
@@ -93,6 +101,7 @@ impl Loop {
         backlog: i64,
         ssl_handshake_timeout: Option<&Bound<'_, PyAny>>,
         ssl_shutdown_timeout: Option<&Bound<'_, PyAny>>,
+        context: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = slf.py();
         slf.get().check_closed()?;
@@ -112,6 +121,7 @@ impl Loop {
                     or_none(ssl_shutdown_timeout),
                 ],
                 context: call::copy_context(py)?,
+                server_context: or_none(context),
             },
         )?;
         slf.get()
@@ -161,16 +171,21 @@ impl Listener {
             return self.connected_in_python(this, descriptor, peer);
         }
         let server = self.server.bind(py);
-        let server = (!server.is_none()).then_some(&*server);
-        let made = self.protocol_factory.bind(py).call0().and_then(|protocol| {
-            new_stream(
-                this,
-                Origin::Accepted(descriptor, peer),
-                &protocol,
-                None,
-                None,
-                server,
-            )
+        let context = self.connection_context(py)?;
+        let factory = self.protocol_factory.bind(py);
+        let protocol = match &context {
+            Some(context) => context
+                .bind(py)
+                .call_method1(intern!(py, "run"), (factory,)),
+            None => factory.call0(),
+        };
+        let made = protocol.and_then(|protocol| {
+            let options = Options {
+                server: (!server.is_none()).then_some(&*server),
+                context,
+                ..Options::default()
+            };
+            new_stream(this, Origin::Accepted(descriptor, peer), &protocol, options)
         });
         match made {
             Ok(_) => Ok(()),
@@ -178,6 +193,16 @@ impl Listener {
             // As asyncio: reported in debug mode only, which does not come this way. The connection is closed.
             Err(_) => Ok(()),
         }
+    }
+
+    /// A copy of the server's context for one connection, if the server has one.
+    fn connection_context(&self, py: Python<'_>) -> PyResult<Option<Ref>> {
+        let context = self.server_context.bind(py);
+        if context.is_none() {
+            return Ok(None);
+        }
+        let copy = context.call_method0(intern!(py, "copy"))?;
+        Ok(Some(copy.into()))
     }
 
     /// TLS, an overridden hook, debug mode: `loop._accept_connection2`, in a task, as asyncio does.
@@ -209,7 +234,15 @@ impl Listener {
         let extra = PyDict::new(py);
         extra.set_item(intern!(py, "peername"), address.bind(py))?;
         let [handshake, shutdown] = &self.ssl_timeouts;
-        let coroutine = this.call_method1(
+        let in_context = match self.connection_context(py)? {
+            Some(context) => {
+                let named = PyDict::new(py);
+                named.set_item(intern!(py, "context"), context.bind(py))?;
+                Some(named)
+            }
+            None => None,
+        };
+        let coroutine = this.call_method(
             intern!(py, "_accept_connection2"),
             (
                 self.protocol_factory.bind(py),
@@ -220,9 +253,14 @@ impl Listener {
                 handshake.bind(py),
                 shutdown.bind(py),
             ),
+            in_context.as_ref(),
         )?;
-        this.call_method1(intern!(py, "create_task"), (coroutine,))
-            .map(drop)
+        this.call_method(
+            intern!(py, "create_task"),
+            (coroutine,),
+            in_context.as_ref(),
+        )
+        .map(drop)
     }
 
     /// Out of descriptors or memory: the kernel would report the socket for ever, so it rests for a second.
@@ -249,6 +287,7 @@ impl Listener {
             self.backlog,
             handshake.bind(py),
             shutdown.bind(py),
+            self.server_context.bind(py),
         );
         this.call_method1(intern!(py, "call_later"), args).map(drop)
     }
@@ -261,16 +300,31 @@ impl Loop {
         callback: Ref,
         args: Ref,
     ) -> PyResult<()> {
+        Self::call_soon_in(this, callback, args, None)
+    }
+
+    /// The same with `context=`; without one, the callback runs in a copy of the current context.
+    pub(crate) fn call_soon_in(
+        this: &Bound<'_, Loop>,
+        callback: Ref,
+        args: Ref,
+        context: Option<Ref>,
+    ) -> PyResult<()> {
         let py = this.py();
         let state = this.get();
         if state.debug.get() || state.closed.get() || state.hooks.get().any(Hooks::CALL_SOON) {
             let mut all = vec![callback.into_bound(py)];
             all.extend(args.bind(py).cast::<PyTuple>()?.iter());
+            let named = PyDict::new(py);
+            if let Some(context) = context {
+                named.set_item(intern!(py, "context"), context.bind(py))?;
+            }
+            let all = PyTuple::new(py, all)?;
             return this
-                .call_method1(intern!(py, "call_soon"), PyTuple::new(py, all)?)
+                .call_method(intern!(py, "call_soon"), all, Some(&named))
                 .map(drop);
         }
-        let handle = handles::new_handle(py, this, callback, args, None)?;
+        let handle = handles::new_handle(py, this, callback, args, context)?;
         state.push_ready(super::Entry::Handle(handles::Queued::new(handle)));
         Ok(())
     }

@@ -106,7 +106,7 @@ impl Loop {
         args: &Bound<'_, PyTuple>,
     ) -> PyResult<()> {
         slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (fd,))?;
-        add(slf, fd, Direction::Read, callback, args).map(drop)
+        add(slf, fd, Direction::Read, callback, args, None).map(drop)
     }
 
     /// Stop watching `fd` for reading; return whether it was watched.
@@ -124,7 +124,7 @@ impl Loop {
         args: &Bound<'_, PyTuple>,
     ) -> PyResult<()> {
         slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (fd,))?;
-        add(slf, fd, Direction::Write, callback, args).map(drop)
+        add(slf, fd, Direction::Write, callback, args, None).map(drop)
     }
 
     /// Stop watching `fd` for writing; return whether it was watched.
@@ -134,14 +134,16 @@ impl Loop {
     }
 
     /// `add_reader` without the check for transports; returns the handle.
-    #[pyo3(signature = (fd, callback, *args))]
+    #[pyo3(signature = (fd, callback, *args, context=None))]
     fn _add_reader<'py>(
         slf: &Bound<'py, Self>,
         fd: &Bound<'py, PyAny>,
         callback: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
+        context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        add(slf, fd, Direction::Read, callback, args).map(|handle| handle.into_bound(slf.py()))
+        add(slf, fd, Direction::Read, callback, args, context)
+            .map(|handle| handle.into_bound(slf.py()))
     }
 
     /// `remove_reader` without the check for transports.
@@ -150,14 +152,16 @@ impl Loop {
     }
 
     /// `add_writer` without the check for transports; returns the handle.
-    #[pyo3(signature = (fd, callback, *args))]
+    #[pyo3(signature = (fd, callback, *args, context=None))]
     fn _add_writer<'py>(
         slf: &Bound<'py, Self>,
         fd: &Bound<'py, PyAny>,
         callback: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
+        context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        add(slf, fd, Direction::Write, callback, args).map(|handle| handle.into_bound(slf.py()))
+        add(slf, fd, Direction::Write, callback, args, context)
+            .map(|handle| handle.into_bound(slf.py()))
     }
 
     /// `remove_writer` without the check for transports.
@@ -319,11 +323,13 @@ fn add(
     direction: Direction,
     callback: &Bound<'_, PyAny>,
     args: &Bound<'_, PyTuple>,
+    context: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Ref> {
     let py = slf.py();
     let this = slf.get();
     this.check_closed()?;
-    let handle = handles::new_handle(py, slf, callback.into(), args.into(), None)?;
+    let context = context.map(Ref::from);
+    let handle = handles::new_handle(py, slf, callback.into(), args.into(), context)?;
     handles::track(&handle); // it stays
     this.add_source_traceback(py, &handle)?;
     let fd = fileno(object)?;

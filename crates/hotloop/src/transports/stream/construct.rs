@@ -28,16 +28,30 @@ pub(crate) enum Origin<'py> {
     Accepted(OwnedFd, Option<Address>),
 }
 
+/// What a transport may be made with, besides its protocol.
+#[derive(Default)]
+pub(crate) struct Options<'a, 'py> {
+    pub(crate) waiter: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) extra: Option<&'a Bound<'py, PyDict>>,
+    pub(crate) server: Option<&'a Bound<'py, PyAny>>,
+    /// The context of every callback of the protocol; without it each is the one in which it was scheduled.
+    pub(crate) context: Option<Ref>,
+}
+
 /// Makes a transport for `protocol` and schedules `connection_made`, the start of reading and the waiter's result.
 pub(crate) fn new_stream<'py>(
     this: &Bound<'py, Loop>,
     origin: Origin<'py>,
     protocol: &Bound<'py, PyAny>,
-    waiter: Option<&Bound<'py, PyAny>>,
-    extra: Option<&Bound<'py, PyDict>>,
-    server: Option<&Bound<'py, PyAny>>,
+    options: Options<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
+    let Options {
+        waiter,
+        extra,
+        server,
+        context,
+    } = options;
     let (fd, owner, accepted_from) = match origin {
         Origin::Socket(socket) => {
             let fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
@@ -72,6 +86,7 @@ pub(crate) fn new_stream<'py>(
         event_loop: RefSlot::new(Some(this.into())),
         protocol: RefSlot::default(),
         server: RefSlot::default(),
+        context: RefSlot::new(context.as_ref().map(|context| context.clone_ref(py))),
         read_context: RefSlot::default(),
         write_context: RefSlot::default(),
         buffered: Cell::new(false),
@@ -102,19 +117,31 @@ pub(crate) fn new_stream<'py>(
 
     let made = protocol.getattr(intern!(py, "connection_made"))?;
     let itself = PyTuple::new(py, [&transport])?;
-    Loop::call_soon_native(this, made.into(), itself.into())?;
+    let schedule = |callback: Ref, args: Ref| match &context {
+        Some(context) => Loop::call_soon_in(this, callback, args, Some(context.clone_ref(py))),
+        None => Loop::call_soon_native(this, callback, args),
+    };
+    schedule(made.into(), itself.into())?;
     let start = transport.getattr(intern!(py, "_start_reading"))?;
-    Loop::call_soon_native(this, start.into(), PyTuple::empty(py).into())?;
+    schedule(start.into(), PyTuple::empty(py).into())?;
     if let Some(waiter) = waiter {
         let set_result = imports(py)?.set_result_unless_cancelled.clone_ref(py);
         let args = PyTuple::new(py, [waiter.clone(), py.None().into_bound(py)])?;
-        Loop::call_soon_native(this, set_result, args.into())?;
+        schedule(set_result, args.into())?;
     }
     Ok(transport)
 }
 
 impl Stream {
-    /// Watches the descriptor for reading, in a copy of the current context.
+    /// The transport's own context, or a copy of the current one.
+    pub(super) fn callback_context(&self, py: Python<'_>) -> PyResult<Ref> {
+        match self.context.get(py) {
+            Some(context) => Ok(context),
+            None => call::copy_context(py),
+        }
+    }
+
+    /// Watches the descriptor for reading, in the transport's context or in a copy of the current one.
     pub(super) fn start_reading(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = transport.py();
         if self.closing.get() || self.reading_paused.get() {
@@ -124,7 +151,7 @@ impl Stream {
             return Ok(());
         };
         this.get().check_closed()?;
-        drop(self.read_context.replace(Some(call::copy_context(py)?)));
+        drop(self.read_context.replace(Some(self.callback_context(py)?)));
         this.get().watch(
             &this,
             self.fd,

@@ -31,7 +31,7 @@ use crate::event_loop::Loop;
 use crate::python::heap_type::HeapType;
 use crate::python::{Ref, RefSlot};
 
-pub(crate) use construct::{Origin, new_stream};
+pub(crate) use construct::{Options, Origin, new_stream};
 use owner::Owner;
 pub(crate) use owner::adopt;
 use write::Piece;
@@ -44,6 +44,8 @@ pub(crate) struct Stream {
     event_loop: RefSlot,
     protocol: RefSlot,
     server: RefSlot,
+    /// The context of every callback, if the transport was given one (3.15).
+    context: RefSlot,
     /// The context of the reading callbacks: a copy of the one in which reading began.
     read_context: RefSlot,
     /// The context of the writing callbacks, likewise.

@@ -11,7 +11,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use crate::errors::{OrRaise, os_error};
 use crate::event_loop::Watcher;
 use crate::imports::imports;
-use crate::python::{Buffer, Ref, call};
+use crate::python::{Buffer, Ref};
 
 use super::Stream;
 
@@ -179,14 +179,14 @@ impl Stream {
         }
     }
 
-    /// Watches for writing, in a copy of the current context.
+    /// Watches for writing, in the transport's context or in a copy of the current one.
     fn watch_for_room(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let Some(this) = self.event_loop(transport.py()) else {
             return Ok(());
         };
         drop(
             self.write_context
-                .replace(Some(call::copy_context(transport.py())?)),
+                .replace(Some(self.callback_context(transport.py())?)),
         );
         this.get().watch(
             &this,
