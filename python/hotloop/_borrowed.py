@@ -27,6 +27,7 @@ NAMES = {
     "_make_write_pipe_transport": "",
     # subprocesses
     "_make_subprocess_transport": "_child_watcher_callback (with a watcher of the user, 3.11-3.13)",
+    "_child_watcher_callback": "",
     # sendfile
     "_sendfile_native": "_transports",
     "_sock_sendfile_native": "",

@@ -85,8 +85,11 @@ class SocketMixin(LoopBase):
             )
             address = resolved[0][4]
         outcome = self._try_connect(sock, address)
-        if outcome is not None:
-            await self._finished(sock, outcome)
+        try:
+            if outcome is not None:
+                await self._finished(sock, outcome)
+        finally:
+            outcome = None  # an exception refers to this frame, and the future to the exception
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection on a listening socket; return (non-blocking socket, address)."""
@@ -106,6 +109,7 @@ class SocketMixin(LoopBase):
         finally:
             if not future.done() or future.cancelled():
                 self._cancel_operation(fd, future)
+            future = None  # no cycle from an exception through this frame
 
     def _check_socket(self, sock: socket.socket) -> None:
         _check_ssl_socket(sock)

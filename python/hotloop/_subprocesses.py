@@ -7,7 +7,9 @@ a thread per child takes its place.
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 from asyncio import events, unix_events
 from asyncio.log import logger
 from typing import Any
@@ -69,16 +71,35 @@ class SubprocessMixin(LoopBase):
     def _watch_child(self, transport: Any) -> None:
         pid = transport.get_pid()
         try:
-            pidfd = os.pidfd_open(pid)
+            pidfd = os.pidfd_open(pid) if self._uses_pidfd() else -1
         except OSError:
-            watcher: Any = getattr(
-                unix_events,
-                "ThreadedChildWatcher",
-                getattr(unix_events, "_ThreadedChildWatcher", None),
-            )
-            watcher().add_child_handler(pid, self._child_watcher_callback, transport)
+            pidfd = -1
+        if pidfd < 0:
+            self._watcher.add_child_handler(pid, self._child_watcher_callback, transport)
         else:
             self._add_reader(pidfd, self._child_ended, pidfd, pid, transport)
+
+    if sys.version_info >= (3, 14):
+
+        @functools.cached_property
+        def _watcher(self) -> Any:
+            """What asyncio's own loop would wait for children with; ours takes part if it is the threads."""
+            events: Any = unix_events
+            if events.can_use_pidfd():
+                return events._PidfdChildWatcher()
+            return events._ThreadedChildWatcher()
+
+        def _uses_pidfd(self) -> bool:
+            return isinstance(self._watcher, unix_events._PidfdChildWatcher)
+
+    else:
+
+        @property
+        def _watcher(self) -> Any:
+            return unix_events.ThreadedChildWatcher()
+
+        def _uses_pidfd(self) -> bool:
+            return True
 
     def _child_ended(self, pidfd: int, pid: int, transport: Any) -> None:
         self._remove_reader(pidfd)
@@ -97,14 +118,8 @@ class SubprocessMixin(LoopBase):
             returncode = unix_events.waitstatus_to_exitcode(status)  # type: ignore[attr-defined]
         transport._process_exited(returncode)
 
-    def _child_watcher_callback(
-        self,
-        pid: int,  # noqa: ARG002 - watchers pass it
-        returncode: int,
-        transport: Any,
-    ) -> None:
-        """A child watcher says, from whatever thread, that a child has ended."""
-        self.call_soon_threadsafe(transport._process_exited, returncode)
+    # What a watcher calls: from its own thread up to 3.13, through the loop from 3.14 on.
+    _child_watcher_callback = borrow("_child_watcher_callback")
 
 
 def _has_watcher_of_the_user() -> bool:
