@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from . import _private_names as _private_names  # first: it checks the running Python
 from ._core import __version__, _after_fork_in_child
 from ._loop import EventLoop
 from ._run import install, new_event_loop, run
