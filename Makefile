@@ -65,6 +65,11 @@ suites: develop $(ready)/tests ## CPython's own asyncio tests on hotloop (ARGS: 
 	$(step) --show "suites, Python $(python_minor)" $(venv_python) -m pytest tests/suites -m suite \
 		--junitxml=build/reports/suites-$(python_minor).xml $(ARGS)
 
+.PHONY: foreign-suites
+foreign-suites: develop ## test suites of uvloop, anyio, aiohttp, ... on hotloop (ARGS: --quick, --suite anyio)
+	$(step) --show "foreign suites, Python $(python_minor)" $(venv_python) tests/suites/foreign.py \
+		--junit build/reports/foreign-$(python_minor).xml $(ARGS)
+
 .PHONY: bench
 bench: release $(ready)/benches ## speed marks against uvloop (ARGS: options of benches/marks.py)
 	$(step) --show "speed marks" $(venv_python) benches/marks.py $(ARGS)
@@ -85,7 +90,7 @@ clean: ## remove everything that was built or installed here
 help: ## this list
 	@echo 'make TARGET [PYTHON=python3.13] [ARGS=...] [V=1: show all output]'
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } \
-		/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+		/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # Parts of the targets above, in the order in which they run.
 
