@@ -70,6 +70,11 @@ foreign-suites: develop ## test suites of uvloop, anyio, aiohttp, ... on hotloop
 	$(step) --show "foreign suites, Python $(python_minor)" $(venv_python) tests/suites/foreign.py \
 		--junit build/reports/foreign-$(python_minor).xml $(ARGS)
 
+# Every Python of pyenv and of PATH, and those that tools/sid has fetched.
+.PHONY: wheels
+wheels: $(ready)/maturin ## one wheel for each Python of the machine into dist/, each tried once
+	$(step) --show "wheels" env -u PYO3_PYTHON $(venv_python) tools/wheels.py $(or $(PYTHONS),$(shell tools/pythons))
+
 .PHONY: bench
 bench: release $(ready)/benches ## speed marks against uvloop (ARGS: options of benches/marks.py)
 	$(step) --show "speed marks" $(venv_python) benches/marks.py $(ARGS)

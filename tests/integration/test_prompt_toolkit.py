@@ -1,6 +1,7 @@
 """prompt_toolkit: an application that reads keys from a pipe, with the loop underneath."""
 
 import asyncio
+import ctypes
 
 import pytest
 
@@ -10,6 +11,9 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
+
+# prompt_toolkit uses ctypes, and libffi keeps a file of its own open from the first callback on.
+ctypes.CFUNCTYPE(None)(lambda: None)
 
 
 async def test_a_prompt_is_answered_while_other_tasks_run(loop):
