@@ -17,6 +17,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from ._borrowed import borrow
+from ._nesting import NestingMixin
 from ._signals import SignalMixin
 from ._sockets import SocketMixin
 from ._state import State
@@ -24,7 +25,9 @@ from ._subprocesses import SubprocessMixin
 from ._transports import SelectorView, Transports
 
 
-class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop):
+class EventLoop(
+    State, NestingMixin, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop
+):
     """An asyncio event loop in Rust.
 
     It has every method of the running Python's `asyncio.AbstractEventLoop`, with the signatures,

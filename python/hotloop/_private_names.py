@@ -119,6 +119,9 @@ selector_events._SelectorTransport()._protocol_connected
 selector_events._SelectorTransport()._server
 selector_events._SelectorTransport()._sock_fd
 sslproto.SSLProtocol()._app_transport
+tasks._enter_task
+tasks._leave_task
+tasks._PyTask()._log_destroy_pending
 transports.BaseTransport._extra
 transports._FlowControlMixin
 transports._FlowControlMixin._high_water
