@@ -74,6 +74,11 @@ foreign-suites: develop ## test suites of uvloop, anyio, aiohttp, ... on hotloop
 .PHONY: wheels
 wheels: $(ready)/maturin ## one wheel for each Python of the machine into dist/, each tried once
 	$(step) --show "wheels" env -u PYO3_PYTHON $(venv_python) tools/wheels.py $(or $(PYTHONS),$(shell tools/pythons))
+ifndef PYTHONS
+	@for version in 3.14 3.15; do \
+		! tools/sid has $$version || tools/sid run $(MAKE) wheels PYTHON=python$$version PYTHONS=python$$version; \
+	done
+endif
 
 .PHONY: bench
 bench: release $(ready)/benches ## speed marks against uvloop (ARGS: options of benches/marks.py)

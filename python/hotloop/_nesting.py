@@ -46,6 +46,9 @@ class NestingMixin(LoopBase):
         task = ensure_future(future, loop=self)
         if task is not future:
             task._log_destroy_pending = False
+        # Tasks written in Python note themselves here, those in C elsewhere from 3.14 on.
+        current: Any = tasks._current_tasks  # type: ignore[attr-defined]
+        outer_in_python = current.pop(self, None)
         outer = tasks.current_task(self)
         if outer is not None:
             tasks._leave_task(self, outer)
@@ -57,6 +60,8 @@ class NestingMixin(LoopBase):
         finally:
             if outer is not None:
                 tasks._enter_task(self, outer)
+            if outer_in_python is not None:
+                current[self] = outer_in_python
         if not task.done():
             raise RuntimeError("Event loop stopped before Future completed.")
         return task.result()

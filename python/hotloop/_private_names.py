@@ -119,6 +119,7 @@ selector_events._SelectorTransport()._protocol_connected
 selector_events._SelectorTransport()._server
 selector_events._SelectorTransport()._sock_fd
 sslproto.SSLProtocol()._app_transport
+tasks._current_tasks
 tasks._enter_task
 tasks._leave_task
 tasks._PyTask()._log_destroy_pending
