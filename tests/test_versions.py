@@ -214,3 +214,12 @@ def test_asyncio_run_takes_the_loop_as_factory():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert asyncio.run(main(), loop_factory=new_loop).__name__
+
+
+@SINCE_3_14
+def test_a_loop_has_the_child_watcher_of_its_version(loop):
+    stdlib = asyncio.SelectorEventLoop()
+    try:
+        assert type(loop._watcher) is type(stdlib._watcher)
+    finally:
+        stdlib.close()
