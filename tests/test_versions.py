@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from helpers import address_of, new_loop, outcome, run_child
+from helpers import new_loop, outcome, run_child
 
 PUBLIC = [
     name
@@ -162,48 +162,10 @@ def test_a_callback_may_cancel_the_handle_that_runs_it(loop):
     assert handle.cancelled()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="since 3.13")
-@pytest.mark.parametrize("method", ["close_clients", "abort_clients"])
-def test_a_server_ends_its_connections(loop, method):
-    async def main():
-        server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*address_of(server))
-        while not server._clients:
-            await asyncio.sleep(0)
-        server.close()
-        getattr(server, method)()
-        try:
-            assert await reader.read() == b""
-        except ConnectionResetError:
-            assert method == "abort_clients"
-        await server.wait_closed()
-        writer.close()
-        try:
-            await writer.wait_closed()
-        except ConnectionResetError:
-            assert method == "abort_clients"
-
-    loop.run_until_complete(main())
-
-
 async def test_leaving_a_server_closes_it(loop):
     async with await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0) as server:
         assert server.is_serving()
     assert not server.is_serving() and not server.sockets
-
-
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="since 3.12")
-def test_the_executor_is_waited_for_no_longer_than_the_given_time(loop):
-    release = threading.Event()
-
-    async def main():
-        future = loop.run_in_executor(None, release.wait)
-        with pytest.warns(RuntimeWarning, match="did not finish joining"):
-            await loop.shutdown_default_executor(timeout=0.001)
-        release.set()
-        await future
-
-    loop.run_until_complete(main())
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="since 3.12")
