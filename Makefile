@@ -25,6 +25,8 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # change of it rebuilds PyO3.
 export PYO3_PYTHON := $(abspath $(venv_python))
 export HOTLOOP_LOAD := $(CARGO_TARGET_DIR)/release/hotloop-load
+# TLS in the load generator needs OpenSSL's headers; where they are missing, it goes without.
+load_features := $(if $(shell pkg-config --exists openssl 2>/dev/null && echo yes),--features tls)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 step := @tools/step
@@ -66,8 +68,19 @@ suites: develop $(ready)/tests ## CPython's own asyncio tests on hotloop (ARGS: 
 		--junitxml=build/reports/suites-$(python_minor).xml $(ARGS)
 
 .PHONY: bench
-bench: release $(ready)/benches ## speed marks against uvloop (ARGS: options of benches/marks.py)
-	$(step) --show "speed marks" $(venv_python) benches/marks.py $(ARGS)
+bench: release $(ready)/benches ## every scenario on every loop installed (ARGS=--help: options)
+	@mkdir -p build/benchmarks
+	$(step) --show "benchmarks, Python $(python_minor)" $(venv_python) -m hotloop bench \
+		--json build/benchmarks/$(python_minor).json $(ARGS)
+
+.PHONY: bench-page
+bench-page: $(ready)/venv ## docs/benchmarks.md and its charts from what `make bench` measured last
+	$(step) --show "docs/benchmarks.md" $(venv_python) -m hotloop bench \
+		--read build/benchmarks/$(python_minor).json --page docs/benchmarks.md
+
+.PHONY: instructions
+instructions: release ## instructions of a few hot paths, compared with benches/instructions.json
+	$(step) --show "instruction counts" $(venv_python) benches/instructions.py $(ARGS)
 
 .PHONY: format
 format: $(ready)/lint ## rewrite the sources as rustfmt and ruff want them
@@ -135,7 +148,7 @@ develop: $(ready)/lint
 .PHONY: release
 release: $(ready)/maturin
 	$(step) "extension (release, Python $(python_minor))" $(maturin_develop) --release
-	$(step) "load generator (release)" cargo build --release -p hotloop-load
+	$(step) "load generator (release)" cargo build --release -p hotloop-load $(load_features)
 
 .PHONY: stubtest
 stubtest: $(ready)/lint

@@ -22,6 +22,11 @@ class Ratio:
         return f"{self.median:.2f} ({self.least:.2f}–{self.greatest:.2f})"
 
 
+def median(values: Sequence[float]) -> float:
+    """The median of *values* (floats, at least one)."""
+    return statistics.median(values)
+
+
 def ratio(
     values: Sequence[float], base: Sequence[float], *, higher_is_better: bool = True
 ) -> Ratio:

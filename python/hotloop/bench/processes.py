@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -30,16 +31,24 @@ class ChildFailed(Exception):
     """A child process failed, hung or said something unexpected."""
 
 
-def script(name: str, *arguments: str) -> list[str]:
-    """The command that runs a script of this folder (str) in this very Python."""
-    return [sys.executable, str(HERE / name), *arguments]
+class Skipped(Exception):
+    """What was to be measured is not there; the message says what."""
 
 
-def run_to_end(command: list[str], limit: float = LIMIT_SECONDS) -> dict[str, Any]:
+def program(name: str, *arguments: str) -> list[str]:
+    """The command that runs the module *name* (str) of this package in this very Python."""
+    return [sys.executable, "-P", str(HERE / "entry.py"), name, *arguments]
+
+
+def run_to_end(
+    command: list[str], limit: float = LIMIT_SECONDS, environment: dict[str, str] | None = None
+) -> dict[str, Any]:
     """Run *command* (list of str) and return the JSON object that it printed.
 
     :param limit: seconds after which it is killed.
+    :param environment: variables (str) beside our own.
     :raises ChildFailed: if it fails, hangs, or prints something else.
+    :raises Skipped: if it says that there is nothing to measure.
     """
     try:
         done = subprocess.run(
@@ -48,7 +57,7 @@ def run_to_end(command: list[str], limit: float = LIMIT_SECONDS) -> dict[str, An
             capture_output=True,
             text=True,
             timeout=limit,
-            env=_environment(),
+            env={**_environment(), **(environment or {})},
             process_group=0,
         )
     except subprocess.TimeoutExpired:
@@ -56,7 +65,10 @@ def run_to_end(command: list[str], limit: float = LIMIT_SECONDS) -> dict[str, An
     if done.returncode != 0:
         ending = _how_ended(done.returncode) + _last_lines(done.stderr)
         raise ChildFailed(f"{_short(command)}: {ending}")
-    return _parse(command, done.stdout)
+    result = _parse(command, done.stdout)
+    if "skip" in result:
+        raise Skipped(result["skip"])
+    return result
 
 
 class Server:
@@ -64,6 +76,7 @@ class Server:
 
     :ivar ready: what it said when it was ready (dict), e.g. its port.
     :raises ChildFailed: on entry if it does not come up; from `stop` if it does not end well.
+    :raises Skipped: on entry if it says that it has nothing to serve.
     """
 
     def __init__(self, command: list[str]) -> None:
@@ -83,10 +96,22 @@ class Server:
         )
         try:
             self.ready = self._hear()
+            if "skip" in self.ready:
+                raise Skipped(self.ready["skip"])
         except BaseException:
             self._kill()
             raise
         return self
+
+    @property
+    def pid(self) -> int:
+        """The number (int) of the process."""
+        return self._process.pid
+
+    def resident_bytes(self) -> int:
+        """The memory (int) that the process has resident now, by proc(5)."""
+        fields = Path(f"/proc/{self.pid}/statm").read_text(encoding="utf-8").split()
+        return int(fields[1]) * resource.getpagesize()
 
     def __exit__(
         self,
@@ -96,14 +121,19 @@ class Server:
     ) -> None:
         self._kill()
 
-    def stop(self) -> dict[str, Any]:
-        """End the server and return what it said last (dict): the CPU time that it used."""
+    def stop(self) -> None:
+        """End the server in its own time, and see that it ends well."""
         stdin = self._process.stdin
         assert stdin is not None
         stdin.close()
-        if self._command[0] != sys.executable:
-            self._process.send_signal(signal.SIGTERM)  # the native server does not read stdin
-        return self._hear()
+        if self._command[0] != sys.executable or self._command[3] == "load":
+            self._process.send_signal(signal.SIGTERM)  # these do not read stdin
+        try:
+            code = self._process.wait(LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ChildFailed(f"{_short(self._command)}: does not end") from None
+        if code != 0:
+            raise ChildFailed(f"{_short(self._command)}: {_how_ended(code)}{self.errors()}")
 
     def errors(self) -> str:
         """The last lines (str) of what the server wrote to stderr, indented; empty if nothing."""
@@ -163,9 +193,6 @@ def _last_lines(text: str) -> str:
 
 
 def _short(command: list[str]) -> str:
-    rest = command[1:]
     if command[0] == sys.executable:
-        rest = [Path(rest[0]).name, *rest[1:]]
-    else:
-        rest = [Path(command[0]).name, *rest]
-    return " ".join(rest)
+        return " ".join(command[3:])
+    return " ".join([Path(command[0]).name, *command[1:]])
