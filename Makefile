@@ -26,7 +26,7 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export PYO3_PYTHON := $(abspath $(venv_python))
 export HOTLOOP_LOAD := $(CARGO_TARGET_DIR)/release/hotloop-load
 # TLS in the load generator needs OpenSSL's headers; where they are missing, it goes without.
-load_features := $(if $(shell pkg-config --exists openssl 2>/dev/null && echo yes),--features tls)
+load_features := $(if $(shell pkg-config --exists openssl 2>/dev/null && echo yes),--features hotloop-load/tls)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 step := @tools/step
@@ -108,7 +108,7 @@ fmt:
 
 .PHONY: clippy
 clippy: $(ready)/venv
-	$(step) "cargo clippy" cargo clippy --workspace --all-targets -- -D warnings
+	$(step) "cargo clippy" cargo clippy --workspace --all-targets $(load_features) -- -D warnings
 
 .PHONY: ruff
 ruff: $(ready)/lint
@@ -128,7 +128,7 @@ house-rules: $(ready)/venv
 .PHONY: test-rust
 test-rust:
 	$(step) --expect '^test result: ok\. [1-9]' "cargo test" \
-		cargo test --workspace --exclude hotloop --profile checked
+		cargo test --workspace --exclude hotloop --profile checked $(load_features)
 
 # The models explore every order of a few threads' steps: optimised, or they take minutes. A target
 # directory of their own, because the cfg would rebuild all that the other steps share.
