@@ -110,8 +110,9 @@ def collected(name: str, operations: int) -> int:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     found = COLLECTED.search(done.stderr)
     if done.returncode != 0 or found is None:
-        lines = done.stderr.strip().splitlines()
-        raise NotCounted(lines[-1] if lines else f"exit code {done.returncode}")
+        signals = [line for line in done.stderr.splitlines() if "signal" in line]
+        others = [line for line in done.stderr.splitlines() if not line.startswith("==")]
+        raise NotCounted((signals or others or [f"exit code {done.returncode}"])[-1])
     return int(found[1])
 
 

@@ -66,6 +66,7 @@ class Served(Scenario):
     :ivar mode: of the load generator (str).
     :ivar floor: the floor server's mode and options (str), empty if there is none.
     :ivar size, connections, idle: options of the load (int); 0 leaves its default.
+    :ivar native: whether only the native load generator can do it.
     """
 
     server: tuple[str, str] = ("servers", "echo")
@@ -78,6 +79,7 @@ class Served(Scenario):
     unix: bool = False
     tls: bool = False
     needs: tuple[str, ...] = ()
+    native: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Served(
         "storm", "the same, 500 connecting at once", OTHER,
-        size=KIB, mode="visit", connections=500, server=("servers", "once"),
+        size=KIB, mode="visit", connections=500, server=("servers", "once"), native=True,
         floor=("floor-echo", "--once"),
     ),
     Served(

@@ -37,8 +37,10 @@ MARKS = {
     FLOOR: ("#000000", "line"),
 }
 SHAPES = ("circle", "square", "up", "down", "diamond")
-# What the axis may show; the ends are moved to these.
-TICKS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, 32, 64)
+# What the axis may show; the ends are moved to these. The second when they are close together.
+TICKS = tuple(2.0**power for power in range(-6, 7))
+FINE_TICKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3)
+FINE = 2.5
 
 
 def chart(results: Results, group: str, scenarios: Sequence[Scenario]) -> str | None:
@@ -60,6 +62,7 @@ def chart(results: Results, group: str, scenarios: Sequence[Scenario]) -> str | 
     rows = [one for one in scenarios if any(name == one.name for name, _ in points)]
     shown = [loop for loop in others if any(on == loop for _, on in points)]
     ends = [end for found in points.values() for end in (found.least, found.greatest)]
+    ends += [wanted for one in rows if (wanted := results.target(one, "hotloop")) is not None]
     axis = Axis(min([*ends, 0.9]), max([*ends, 1.1]))
     legend, legend_lines = _legend(shown, base, "hotloop" in results.loops)
     top = TOP + LEGEND_LINE * legend_lines
@@ -105,10 +108,12 @@ class Axis:
     """Where a ratio stands; ends at the ticks around the *least* and the *greatest* (float)."""
 
     def __init__(self, least: float, greatest: float) -> None:
-        below = [tick for tick in TICKS if tick <= least] or [TICKS[0]]
-        above = [tick for tick in TICKS if tick >= greatest] or [TICKS[-1]]
+        self.fine = greatest / least < FINE
+        ticks = FINE_TICKS if self.fine else TICKS
+        below = [tick for tick in ticks if tick <= least] or [ticks[0]]
+        above = [tick for tick in ticks if tick >= greatest] or [ticks[-1]]
         self.low, self.high = below[-1], above[0]
-        self.ticks = [tick for tick in TICKS if self.low <= tick <= self.high]
+        self.ticks = [tick for tick in ticks if self.low <= tick <= self.high]
 
     def x(self, value: float) -> float:
         """The place (float, pixels) of a ratio *value* (float); those beyond stand at the end."""
@@ -124,7 +129,7 @@ def _grid(axis: Axis, top: float, rows: int, base: str) -> list[str]:
         x = axis.x(tick)
         colour, width = ("#334155", 1.5) if tick == 1 else ("#e2e8f0", 1.0)
         parts.append(_line(x, top - 4, x, bottom + 4, colour, width))
-        name = f"{tick:g}" if tick >= 1 else f"1/{1 / tick:g}"
+        name = f"{tick:g}" if tick >= 1 or axis.fine else f"1/{1 / tick:g}"
         parts.append(_text(x, bottom + 20, name, anchor="middle", colour="#475569"))
     parts.append(_text(LEFT + PLOT + 16, bottom + 20, f"1 = {base}", colour="#475569"))
     return parts

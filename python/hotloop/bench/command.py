@@ -25,7 +25,7 @@ from .progress import Progress
 from .report import as_text, write_page
 from .results import Results, UnknownFormat
 
-ROUNDS, SECONDS = 3, 0.4
+ROUNDS, SECONDS = 3, 0.3
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.15
 # Warming up takes so much of a measurement's own time.
 WARMUP = 0.4

@@ -94,6 +94,8 @@ def local(scenario: Local, loop: str, setting: Setting) -> Values:
 
 def served(scenario: Served, loop: str, setting: Setting) -> Values:
     """Put a server under load."""
+    if scenario.native and not setting.load.native:
+        raise Skipped("needs the native load generator")
     require(setting, scenario.tls, scenario.connections + scenario.idle)
     with tempfile.TemporaryDirectory(prefix="hotloop-bench-") as folder:
         path = str(Path(folder) / "socket") if scenario.unix else None
