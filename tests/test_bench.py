@@ -47,30 +47,32 @@ def bench(*words: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def test_a_quick_run_without_the_native_load_writes_what_it_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scenario", ["call_soon", "echo", "visit", "udp", "unix", "startup"])
+def test_a_quick_run_without_the_native_load_writes_what_it_measured(
+    scenario: str, tmp_path: Path
+) -> None:
     path = tmp_path / "results.json"
-    only = "call_soon,echo,visit,udp,unix,startup"
     done = bench(
-        *("--quick", "--seconds", "0.02", "--only", only, "--loops", "hotloop,asyncio"),
+        *("--quick", "--seconds", "0.02", "--only", scenario, "--loops", "hotloop,asyncio"),
         *("--load", "python", "--json", str(path)),
     )
 
-    assert "call_soon chain" in done.stdout
+    assert BY_NAME[scenario].title in done.stdout
     document = json.loads(path.read_text())
     assert document["base"] == "asyncio"
     assert set(document["loops"]) == {"hotloop", "asyncio"}
     assert document["failures"] == document["skipped"] == []
     assert {"processor", "system", "python"} <= document["machine"].keys()
-    rows = {(row["scenario"], row["loop"]): row for row in document["results"]}
-    assert rows.keys() == {
-        (name, loop) for name in only.split(",") for loop in ("hotloop", "asyncio")
-    }
-    for row in rows.values():
-        assert row["rounds"].keys() == {"0"}
-        assert row["rounds"]["0"][row["metric"]] > 0
+    assert [(row["scenario"], row["loop"]) for row in document["results"]] == [
+        (scenario, "hotloop"),
+        (scenario, "asyncio"),
+    ]
+    for row in document["results"]:
+        (values,) = row["rounds"].values()
+        assert values[row["metric"]] > 0
         assert row["ratio"]["rounds"] == 1
-    served = rows["echo", "hotloop"]["rounds"]["0"]
-    assert {"cpu_us", "user_us", "p50_us", "p99_us", "p999_us", "resident_bytes"} <= served.keys()
+        if isinstance(BY_NAME[scenario], Served):
+            assert {"p50_us", "p99_us", "p999_us", "resident_bytes"} <= values.keys()
 
 
 def test_results_that_were_written_can_be_shown_again(tmp_path: Path) -> None:
@@ -154,7 +156,8 @@ def test_the_load_in_python_finds_no_fault_with_a_server(
         serving.stop()
     assert result["operations"] > 0
     assert result["errors"] == 0 or mode == "udp"
-    assert result["cpu_us"] > 0
+    # None if the window was over after a single turn, on a machine that had other things to do.
+    assert result["cpu_us"] is None or result["cpu_us"] > 0
 
 
 def test_a_server_that_ends_badly_is_reported_with_what_it_wrote() -> None:

@@ -40,6 +40,7 @@ impl Socket {
     }
 
     /// Whether a receive that filled `length` bytes may have left more where epoll cannot see it.
+    #[cfg_attr(not(feature = "tls"), allow(unused_variables))] // only TLS looks at the length
     pub fn may_hold_more(&self, length: usize) -> bool {
         match self {
             Self::Plain(_) => false,
