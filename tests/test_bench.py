@@ -223,6 +223,21 @@ def test_checks_beyond_the_ratios_say_what_is_met() -> None:
     assert (latency.found, latency.met) == (1.0, True)
 
 
+def test_a_loop_that_is_ahead_of_ours_is_named_and_otherwise_the_nearest() -> None:
+    results = invented()
+
+    def compared() -> list[tuple[str, bool]]:
+        return [
+            (check.text, check.met)
+            for check in checks.checks(results)
+            if " to hotloop: " in check.text
+        ]
+
+    assert compared() == [("uvloop to hotloop: echo 1 KiB, 10 connections", True)]
+    results.add("call_soon", "rloop", 0, {"per_second": 8e6})
+    assert compared() == [("rloop to hotloop: call_soon chain", False)]
+
+
 def test_a_page_keeps_what_stands_around_the_results(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
     write_page(invented(), page)
