@@ -160,6 +160,16 @@ def test_the_load_in_python_finds_no_fault_with_a_server(
     assert result["cpu_us"] is None or result["cpu_us"] > 0
 
 
+@pytest.mark.parametrize("tls", [[], ["--tls"]])
+def test_idle_connections_are_held_until_they_are_let_go(tls: list[str]) -> None:
+    with Server(program("servers", "--program", "echo", "--loop", "hotloop", *tls)) as serving:
+        where = ["--tcp", f"127.0.0.1:{serving.ready['port']}", "--connections", "7"]
+        with Server([*program("load", "hold"), *where, *tls]) as holding:
+            assert holding.ready == {"mode": "hold", "connections": 7}
+            holding.stop()
+        serving.stop()
+
+
 def test_a_server_that_ends_badly_is_reported_with_what_it_wrote() -> None:
     command = program("servers", "--program", "no_such_server", "--loop", "asyncio")
     with pytest.raises(ChildFailed, match="KeyError: 'no_such_server'"):

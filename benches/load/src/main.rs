@@ -44,6 +44,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(cpu) = arguments.cpu {
         pin(cpu)?;
     }
+    if matches!(
+        arguments.mode,
+        Mode::Hold { .. } | Mode::Floor(_) | Mode::FloorUdp
+    ) {
+        end_with_parent()?;
+    }
     match arguments.mode {
         Mode::Help => print(arguments::USAGE),
         Mode::Features => print_json(&serde_json::json!({ "tls": cfg!(feature = "tls") })),
@@ -69,6 +75,12 @@ fn pin(cpu: usize) -> Result<(), Failure> {
     set.set(cpu);
     rustix::thread::sched_setaffinity(None, &set)
         .map_err(|error| Failure::io(format!("cannot pin to CPU {cpu}"), error))
+}
+
+/// Has SIGTERM sent to this process when its parent dies: it would serve nobody for ever.
+fn end_with_parent() -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(|error| Failure::io("cannot ask to end with the parent", error))
 }
 
 fn print_json(value: &serde_json::Value) -> Result<(), Failure> {

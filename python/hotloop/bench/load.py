@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import select
-import signal
 import socket
 import ssl
 import sys
@@ -20,7 +19,6 @@ import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 # Sized for the largest message, so that one read can take all that is there.
@@ -295,13 +293,13 @@ def visit(options: argparse.Namespace) -> dict[str, Any]:
     return window.report()
 
 
-def hold(options: argparse.Namespace) -> dict[str, Any]:
-    """Open connections, echo a byte on each, say so, and keep them until SIGTERM."""
+def hold(options: argparse.Namespace) -> NoReturn:
+    """Open connections, echo a byte on each, say so, and keep them until stdin is closed."""
     tls = client_context() if options.tls else None
     held = [served(options.address, tls) for _ in range(options.connections)]
     print(json.dumps({"mode": "hold", "connections": len(held)}), flush=True)
-    while True:
-        signal.pause()
+    sys.stdin.buffer.read()
+    sys.exit()
 
 
 def udp(options: argparse.Namespace) -> dict[str, Any]:
@@ -400,9 +398,4 @@ def main() -> None:
     options.address = (host, int(port)) if named else options.unix
     if options.cpu is not None:
         os.sched_setaffinity(0, {options.cpu})
-
-    def leave(number: int, frame: FrameType | None) -> NoReturn:
-        sys.exit(0)
-
-    signal.signal(signal.SIGTERM, leave)
     print(json.dumps(MODES[options.mode](options)), flush=True)

@@ -126,8 +126,8 @@ class Server:
         stdin = self._process.stdin
         assert stdin is not None
         stdin.close()
-        if self._command[0] != sys.executable or self._command[3] == "load":
-            self._process.send_signal(signal.SIGTERM)  # these do not read stdin
+        if self._command[0] != sys.executable:
+            self._process.send_signal(signal.SIGTERM)  # the native programs do not read stdin
         try:
             code = self._process.wait(LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
