@@ -26,12 +26,12 @@ pub fn run(load: &Load, size: usize) -> Result<Value, Failure> {
     let token = EventData::new_u64(STOP_TOKEN);
     epoll::add(&poller, &stop, token, EventFlags::IN).map_err(setup)?;
     let mut recorder = Recorder::new(&load.window)?;
-    recorder.start(Instant::now());
     let mut visitors = Visitors {
         load,
         poller,
         request: (0..size).map(|at| (at % 251) as u8).collect(),
         visits: Vec::with_capacity(load.connections),
+        before_start: load.connections,
         buffer: vec![0; 64 * 1024].into_boxed_slice(),
     };
     for index in 0..load.connections {
@@ -84,6 +84,8 @@ struct Visitors<'a> {
     poller: OwnedFd,
     request: Vec<u8>,
     visits: Vec<Visit>,
+    /// So many visits have to end before the warm-up starts.
+    before_start: usize,
     buffer: Box<[u8]>,
 }
 
@@ -109,6 +111,12 @@ impl Visitors<'_> {
             Outcome::UnderWay => return Ok(()),
             Outcome::Done => recorder.finished(self.visits[index].begun, Instant::now()),
             Outcome::Failed(why) => recorder.failed(|| why),
+        }
+        if self.before_start > 0 {
+            self.before_start -= 1;
+            if self.before_start == 0 {
+                recorder.start(Instant::now());
+            }
         }
         self.visits[index] = self.open(index)?;
         Ok(())
