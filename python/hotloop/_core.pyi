@@ -11,8 +11,9 @@ from asyncio.constants import _SendfileMode
 from asyncio.events import AbstractEventLoop, _TaskFactory
 from asyncio.futures import Future
 from asyncio.protocols import BaseProtocol
+from asyncio.streams import _ReaduntilBuffer
 from asyncio.tasks import Task
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextvars import Context
 from socket import _Address, _RetAddress, socket
 from ssl import SSLContext
@@ -25,9 +26,13 @@ __all__ = [
     "Handle",
     "Loop",
     "SocketTransport",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
     "TimerHandle",
     "__version__",
     "_after_fork_in_child",
+    "_register_streams",
 ]
 
 _T = TypeVar("_T")
@@ -36,6 +41,9 @@ _Ts = TypeVarTuple("_Ts")
 __version__: str
 
 def _after_fork_in_child() -> None: ...
+def _register_streams(
+    reader: type[StreamReader], protocol: type[StreamReaderProtocol], /
+) -> None: ...
 
 @disjoint_base
 class Loop:
@@ -293,3 +301,51 @@ class _ScheduledView:
     @overload
     def __getitem__(self, index: slice, /) -> list[events.TimerHandle]: ...
     def clear(self) -> None: ...
+
+# streams: the halves in front of asyncio's classes; the attributes are those that asyncio's code uses
+
+@disjoint_base
+class StreamReader:
+    _buffer: bytearray
+    _limit: int
+    _eof: bool
+    _paused: bool
+    _waiter: Any
+    _exception: Any
+    _transport: Any
+    _loop: Any
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def readline(self) -> Coroutine[Any, Any, bytes]: ...
+    if sys.version_info >= (3, 13):
+        def readuntil(
+            self, separator: _ReaduntilBuffer | tuple[_ReaduntilBuffer, ...] = b"\n"
+        ) -> Coroutine[Any, Any, bytes]: ...
+    else:
+        def readuntil(self, separator: _ReaduntilBuffer = b"\n") -> Coroutine[Any, Any, bytes]: ...
+
+    def read(self, n: int = -1) -> Coroutine[Any, Any, bytes]: ...
+    def readexactly(self, n: int) -> Coroutine[Any, Any, bytes]: ...
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None: ...
+    def at_eof(self) -> bool: ...
+    def __anext__(self) -> Coroutine[Any, Any, bytes]: ...
+    def __setattr__(self, name: str, value: Any, /) -> None: ...
+    def __delattr__(self, name: str, /) -> None: ...
+
+@disjoint_base
+class StreamWriter:
+    _transport: Any
+    _protocol: Any
+    _reader: Any
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+    def drain(self) -> Coroutine[Any, Any, None]: ...
+
+@disjoint_base
+class StreamReaderProtocol:
+    _paused: bool
+    _connection_lost: bool
+    _stream_reader_wr: Any
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def data_received(self, data: bytes) -> None: ...
+    def __setattr__(self, name: str, value: Any, /) -> None: ...
+    def __delattr__(self, name: str, /) -> None: ...

@@ -10,6 +10,7 @@ mod event_loop;
 mod handles;
 mod imports;
 mod python;
+mod streams;
 mod transports;
 
 use pyo3::prelude::*;
@@ -25,10 +26,14 @@ mod _core {
     #[pymodule_export]
     use crate::event_loop::_after_fork_in_child;
 
+    #[pymodule_export]
+    use crate::streams::{_register_streams, Protocol, Reader, Writer};
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
         crate::event_loop::callbacks::add_methods(&py.get_type::<Loop>())?;
+        crate::streams::add_methods(py)?;
         let imports = crate::imports::imports(py)?;
         module.add("Handle", imports.handle_types.handle.bind(py))?;
         module.add("TimerHandle", imports.handle_types.timer.bind(py))?;

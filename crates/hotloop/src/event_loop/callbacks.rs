@@ -59,6 +59,14 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
             create_future
         ),
     ];
+    put_methods(class, methods)
+}
+
+/// Puts fastcall methods on a class that PyO3 has made.
+pub(crate) fn put_methods(
+    class: &Bound<'_, PyType>,
+    methods: Vec<ffi::PyMethodDef>,
+) -> PyResult<()> {
     for definition in Vec::leak(methods) {
         // SAFETY: A1, A2: the class is alive, the definition is leaked; A3 by `from_new`.
         let descriptor = unsafe {

@@ -50,6 +50,8 @@ pub(crate) struct Stream {
     write_context: RefSlot,
     /// Whether the protocol is a `BufferedProtocol`.
     buffered: Cell<bool>,
+    /// Whether the protocol is that of our own streams, which takes bytes without an object around them.
+    feeds_reader: Cell<bool>,
     /// False until a protocol is set; `connection_lost` is not called then.
     protocol_connected: Cell<bool>,
     queue: RefCell<WriteQueue<Piece>>,
@@ -93,6 +95,19 @@ impl Stream {
     pub(crate) fn of<'a>(object: &'a Bound<'_, PyAny>) -> &'a Self {
         // SAFETY: A4: methods of the type are called on its instances only, watchers hold instances only.
         unsafe { &(*object.as_ptr().cast::<layout::StreamObject>()).stream }
+    }
+
+    /// The state of a native transport whose methods are what they were: nothing is set on the instance.
+    pub(crate) fn untouched<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a Self> {
+        let imports = crate::imports::imports(object.py()).ok()?;
+        (object.get_type_ptr() == imports.stream_type.as_ptr().cast()
+            && !layout::has_attributes(object))
+        .then(|| Self::of(object))
+    }
+
+    /// `transport.is_closing()`.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
     }
 
     /// The descriptor is ready: the registry's watcher runs.

@@ -9,8 +9,11 @@ use pyo3::types::PyBytes;
 
 use crate::errors::os_error;
 use crate::python::{Buffer, Ref, call};
+use crate::streams;
 
 use super::Stream;
+
+const RECEIVER_FAILED: &str = "Fatal error: protocol.data_received() call failed.";
 
 impl Stream {
     /// The descriptor can be read.
@@ -35,6 +38,11 @@ impl Stream {
         };
         let mut buffer = this.get().take_read_buffer();
         let received = reactor::recv(fd, &mut buffer);
+        if let (Ok(count @ 1..), true) = (&received, self.feeds_reader.get()) {
+            let fed = streams::feed(&protocol.bind(py), &buffer[..*count]);
+            this.get().return_read_buffer(buffer);
+            return self.check(transport, fed, RECEIVER_FAILED).map(drop);
+        }
         let data = received
             .as_ref()
             .ok()
@@ -45,11 +53,7 @@ impl Stream {
             (Ok(_), Some(data)) => {
                 let result =
                     call::call_method1(protocol, intern!(py, "data_received"), &data.into());
-                self.check(
-                    transport,
-                    result,
-                    "Fatal error: protocol.data_received() call failed.",
-                )?;
+                self.check(transport, result, RECEIVER_FAILED)?;
                 Ok(())
             }
             (Ok(_), None) => Ok(()),

@@ -37,7 +37,7 @@ impl AsRef<[u8]> for Piece {
 
 impl Stream {
     /// `transport.write(data)`.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         transport: &Bound<'_, PyAny>,
         data: &Bound<'_, PyAny>,
