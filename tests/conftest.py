@@ -129,6 +129,14 @@ def hotloop() -> ModuleType:
     return importlib.import_module("hotloop")
 
 
+@pytest.fixture(params=["hotloop", "asyncio"])
+def streams(request: pytest.FixtureRequest) -> ModuleType:
+    """A module with `StreamReader`, `open_connection` and the rest: hotloop's own, then asyncio's."""
+    if request.param == "hotloop" and LOOP_NAME != "hotloop":
+        pytest.skip("about hotloop only")
+    return importlib.import_module(request.param)
+
+
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Two connected non-blocking Unix stream sockets."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         open_unix_connection,
         start_server,
         start_unix_server,
+        uninstall_streams,
     )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "run",
     "start_server",
     "start_unix_server",
+    "uninstall_streams",
 ]
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -23,10 +23,8 @@ __all__ = [
     "open_unix_connection",
     "start_server",
     "start_unix_server",
+    "uninstall_streams",
 ]
-
-#: The functions that `install(streams=True)` replaces.
-FUNCTIONS = ("open_connection", "start_server", "open_unix_connection", "start_unix_server")
 
 
 class StreamReader(_core.StreamReader, asyncio.StreamReader):
@@ -93,3 +91,25 @@ else:
     start_unix_server = _with_our_classes(asyncio.start_unix_server)
 
 _core._register_streams(StreamReader, StreamReaderProtocol)
+
+
+#: The functions that `install(streams=True)` replaces, and what was there before it.
+_FUNCTIONS = ("open_connection", "start_server", "open_unix_connection", "start_unix_server")
+_replaced: list[tuple[Any, str, Any]] = []
+
+
+def install_streams() -> None:
+    """Put our functions in place of asyncio's; the part of `hotloop.install` that is about streams."""
+    if _replaced:
+        return
+    for module in (asyncio, streams):
+        for name in _FUNCTIONS:
+            _replaced.append((module, name, getattr(module, name)))
+            setattr(module, name, globals()[name])
+
+
+def uninstall_streams() -> None:
+    """Put asyncio's functions back; does nothing unless `hotloop.install(streams=True)` came before."""
+    while _replaced:
+        module, name, function = _replaced.pop()
+        setattr(module, name, function)

@@ -65,7 +65,7 @@ unsafe impl Send for Reader {}
 #[rustfmt::skip] // a table
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     put_methods(class, vec![
-        method_noargs!(c"readline", c"readline($self, /)\n--\n\nRead until a newline; at the end of the stream, what is left.", reading::readline),
+        method_fast!(c"readline", c"readline($self, /)\n--\n\nRead until a newline; at the end of the stream, what is left.", reading::readline),
         method_fast!(c"readuntil", c"readuntil($self, /, separator=b'\\n')\n--\n\nRead until the separator.", reading::readuntil),
         method_fast!(c"read", c"read($self, /, n=-1)\n--\n\nRead up to n bytes; until the end of the stream if n is -1.", reading::read),
         method_fast!(c"readexactly", c"readexactly($self, /, n)\n--\n\nRead exactly n bytes.", reading::readexactly),
@@ -443,7 +443,7 @@ fn feed_data<'py>(
     slf: Borrowed<'_, 'py, PyAny>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let data = arguments.single("feed_data", "data")?;
+    let data = arguments.single("StreamReader.feed_data", "data")?;
     let this = receiver(&slf);
     let state = this.get();
     let by_bytes = data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>();

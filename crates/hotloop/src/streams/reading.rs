@@ -58,9 +58,13 @@ pub(super) fn attempt(
     }
 }
 
-pub(super) fn readline<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
-    if !receiver(&slf).get().is_plain() {
-        return by_asyncio(py, slf, "readline", FastArguments::none(py));
+pub(super) fn readline<'py>(
+    py: Python<'py>,
+    slf: Borrowed<'_, 'py, PyAny>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    if !arguments.is_empty() || !receiver(&slf).get().is_plain() {
+        return by_asyncio(py, slf, "readline", arguments);
     }
     operation::new(py, &slf, Kind::line(false))
 }
@@ -123,29 +127,29 @@ pub(super) fn readexactly<'py>(
 
 fn line(py: Python<'_>, reader: &Reader, iterates: bool, searched: &Cell<usize>) -> PyResult<Step> {
     let limit = reader.limit();
-    let newline = reader.with_bytes(py, |bytes| {
-        let from = searched.get().min(bytes.len());
-        match memchr::memchr(b'\n', &bytes[from..]) {
-            Some(at) => Ok(from + at),
-            None => Err(bytes.len()),
-        }
+    // Bytes that were searched are not searched again, even if another reader has taken some of them meanwhile.
+    let from = searched.get();
+    let (length, newline) = reader.with_bytes(py, |bytes| {
+        let rest = bytes.get(from..).unwrap_or_default();
+        let newline = memchr::memchr(b'\n', rest).map(|at| from + at);
+        (bytes.len(), newline)
     });
     let (overrun, thrown_away) = match newline {
-        Ok(at) if at <= limit => {
+        Some(at) if at <= limit => {
             let line = reader.take(py, at + 1)?;
             reader.maybe_resume(py)?;
             return Ok(Step::Done(line));
         }
-        Ok(at) => (overrun(py, TOO_LONG, at)?, at + 1),
-        Err(length) if length > limit => (overrun(py, NOT_FOUND, length)?, length),
-        Err(length) if reader.is_eof() => {
+        Some(at) => (overrun(py, TOO_LONG, at)?, at + 1),
+        None if length > from && length > limit => (overrun(py, NOT_FOUND, length)?, length),
+        None if reader.is_eof() => {
             if iterates && length == 0 {
                 return Err(PyStopAsyncIteration::new_err(()));
             }
             return Ok(Step::Done(reader.take(py, length)?));
         }
-        Err(length) => {
-            searched.set(length);
+        None => {
+            searched.set(from.max(length));
             return Ok(Step::Wait("readuntil"));
         }
     };

@@ -7,7 +7,7 @@ use pyo3::{Borrowed, PyTraverseError, PyVisit, intern};
 
 use crate::event_loop::callbacks::put_methods;
 use crate::python::guard::none;
-use crate::python::heap_type::{method_fast, method_noargs};
+use crate::python::heap_type::method_fast;
 use crate::python::{FastArguments, Ref, RefSlot, call};
 use crate::transports::stream::Stream;
 
@@ -36,7 +36,7 @@ pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
                 c"write($self, /, data)\n--\n\nWrite bytes-like data; what the socket does not take now is queued.",
                 write
             ),
-            method_noargs!(
+            method_fast!(
                 c"drain",
                 c"drain($self, /)\n--\n\nWait until it is appropriate to write again.",
                 drain
@@ -161,7 +161,14 @@ fn write<'py>(
     Ok(none(py))
 }
 
-fn drain<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+fn drain<'py>(
+    py: Python<'py>,
+    slf: Borrowed<'_, 'py, PyAny>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    if !arguments.is_empty() {
+        return by_asyncio(py, slf, "drain", arguments);
+    }
     operation::new(py, &slf, Kind::Drain)
 }
 
