@@ -20,7 +20,7 @@ LINE = b"x" * 1023 + b"\n"
 
 @pytest.fixture(params=["tcp", "unix", "tls"])
 def link(request, streams, unix_path):
-    """Connects to a server of streams and closes both: `async with link(handler) as ends`."""
+    """Connects to a server of streams, gives the two ends of the client, and closes everything."""
 
     @contextlib.asynccontextmanager
     async def connect(handler, **options):

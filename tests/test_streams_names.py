@@ -113,6 +113,14 @@ async def test_a_write_that_is_replaced_on_the_transport_is_obeyed(loop, hotloop
     await server.wait_closed()
 
 
+def test_what_the_methods_return_is_no_coroutine_of_the_interpreters(loop, hotloop):
+    call = hotloop.StreamReader(loop=loop).readline()
+    assert asyncio.iscoroutine(call)
+    assert not inspect.iscoroutine(call)
+    assert not inspect.iscoroutinefunction(hotloop.StreamReader.readline)
+    call.close()
+
+
 def test_installing_with_streams_replaces_asyncios_functions_until_it_is_undone():
     source = """
 import asyncio, warnings

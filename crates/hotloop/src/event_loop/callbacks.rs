@@ -177,7 +177,8 @@ fn get_debug<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Re
     Ok(boolean(py, receiver(&slf).get().debug.get()))
 }
 
-fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+/// `loop.create_future()`, where nobody has overridden it.
+pub(crate) fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
     let imports = imports(py)?;
     let Some(future) = imports
         .futures_namespace

@@ -21,8 +21,9 @@ impl Hooks {
     pub(crate) const WRITE_TO_SELF: Self = Self(1 << 4);
     pub(crate) const TIMER_HANDLE_CANCELLED: Self = Self(1 << 5);
     pub(crate) const MAKE_SOCKET_TRANSPORT: Self = Self(1 << 6);
+    pub(crate) const CREATE_FUTURE: Self = Self(1 << 7);
 
-    const NAMES: [(&'static str, Self); 7] = [
+    const NAMES: [(&'static str, Self); 8] = [
         ("time", Self::TIME),
         ("_run_once", Self::RUN_ONCE),
         ("call_soon", Self::CALL_SOON),
@@ -30,6 +31,7 @@ impl Hooks {
         ("_write_to_self", Self::WRITE_TO_SELF),
         ("_timer_handle_cancelled", Self::TIMER_HANDLE_CANCELLED),
         ("_make_socket_transport", Self::MAKE_SOCKET_TRANSPORT),
+        ("create_future", Self::CREATE_FUTURE),
     ];
 
     /// Whether any of `other` is in the set.

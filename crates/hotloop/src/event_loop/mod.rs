@@ -33,7 +33,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::errors::OrRaise;
 use crate::handles;
 use crate::python::{Ref, RefSlot};
-use hooks::Hooks;
+pub(crate) use hooks::Hooks;
 pub(crate) use views::{ReadyView, ScheduledView};
 pub(crate) use watch_fd::Watcher;
 

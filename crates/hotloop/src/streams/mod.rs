@@ -90,18 +90,30 @@ pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
     writer::add_methods(&py.get_type::<Writer>())
 }
 
-/// Whether a transport may give what it received to [`feed`] instead of calling `protocol.data_received()`.
-pub(crate) fn feeds(protocol: &Bound<'_, PyAny>) -> bool {
-    // SAFETY: A2: the caller holds the object; only its type is looked at.
-    let kind = unsafe { ffi::Py_TYPE(protocol.as_ptr()) };
-    kind.cast() == PROTOCOL.load(Ordering::Relaxed)
+/// Who takes what a transport has received without a `bytes` object around it.
+#[derive(Copy, Clone)]
+pub(crate) enum Feed {
+    /// The protocol of our own streams.
+    Own,
 }
 
-/// `protocol.data_received(data)` for a protocol that [`feeds`] has said yes to.
-pub(crate) fn feed(protocol: &Bound<'_, PyAny>, data: &[u8]) -> PyResult<()> {
-    // SAFETY: A4: `feeds` has seen the type, which is a subclass of the native one.
-    let protocol = unsafe { protocol.cast_unchecked::<Protocol>() };
-    Protocol::feed(protocol, data)
+impl Feed {
+    /// The way for this protocol, if there is one.
+    pub(crate) fn of(protocol: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        let own = protocol.get_type().as_ptr() == PROTOCOL.load(Ordering::Relaxed);
+        Ok(own.then_some(Self::Own))
+    }
+
+    /// `protocol.data_received(data)`, for the protocol that was asked about; false if that has to be called.
+    pub(crate) fn feed(self, protocol: &Bound<'_, PyAny>, data: &[u8]) -> PyResult<bool> {
+        match self {
+            Self::Own => {
+                // SAFETY: A4: `of` has seen the type, which is a subclass of the native one.
+                let protocol = unsafe { protocol.cast_unchecked::<Protocol>() };
+                Protocol::feed(protocol, data).map(|()| true)
+            }
+        }
+    }
 }
 
 /// The table; filled when `hotloop._streams` was imported.

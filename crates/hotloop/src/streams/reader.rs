@@ -14,7 +14,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyTraverseError, PyVisit, intern};
 
-use crate::event_loop::callbacks::put_methods;
+use crate::event_loop::callbacks::{create_future, put_methods};
+use crate::event_loop::{Hooks, Loop};
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{method_fast, method_noargs};
 use crate::python::{Buffer, FastArguments, Ref, RefSlot, call};
@@ -332,7 +333,12 @@ impl Reader {
             self.resume(py)?;
         }
         let event_loop = self.event_loop.get(py).unwrap_or_else(|| none(py));
-        let waiter = call::call_method0(&event_loop, intern!(py, "create_future"))?;
+        let waiter = match event_loop.bind(py).cast::<Loop>() {
+            Ok(native) if !native.get().hooks.get().any(Hooks::CREATE_FUTURE) => {
+                create_future(py, event_loop.bind(py))?
+            }
+            _ => call::call_method0(&event_loop, intern!(py, "create_future"))?,
+        };
         drop(self.waiter.replace(Some(waiter.clone_ref(py))));
         Ok(waiter)
     }

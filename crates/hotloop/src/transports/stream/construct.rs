@@ -12,7 +12,7 @@ use crate::event_loop::{Loop, Watcher};
 use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, RefSlot, call};
-use crate::streams;
+use crate::streams::Feed;
 
 use super::owner::Owner;
 use super::{Stream, layout};
@@ -76,7 +76,7 @@ pub(crate) fn new_stream<'py>(
         read_context: RefSlot::default(),
         write_context: RefSlot::default(),
         buffered: Cell::new(false),
-        feeds_reader: Cell::new(false),
+        feed: Cell::new(None),
         protocol_connected: Cell::new(false),
         queue: RefCell::new(WriteQueue::new()),
         high_water: Cell::new(HIGH_WATER),
@@ -140,7 +140,7 @@ impl Stream {
         let py = protocol.py();
         self.buffered
             .set(protocol.is_instance(&imports(py)?.buffered_protocol.bind(py))?);
-        self.feeds_reader.set(streams::feeds(protocol));
+        self.feed.set(Feed::of(protocol)?);
         self.protocol_connected.set(true);
         drop(self.protocol.replace(Some(protocol.into())));
         Ok(())

@@ -30,6 +30,7 @@ use pyo3::types::PyType;
 use crate::event_loop::Loop;
 use crate::python::heap_type::HeapType;
 use crate::python::{Ref, RefSlot};
+use crate::streams::Feed;
 
 pub(crate) use construct::{Origin, new_stream};
 use owner::Owner;
@@ -50,8 +51,8 @@ pub(crate) struct Stream {
     write_context: RefSlot,
     /// Whether the protocol is a `BufferedProtocol`.
     buffered: Cell<bool>,
-    /// Whether the protocol is that of our own streams, which takes bytes without an object around them.
-    feeds_reader: Cell<bool>,
+    /// How the bytes get to a protocol that takes them without an object around them.
+    feed: Cell<Option<Feed>>,
     /// False until a protocol is set; `connection_lost` is not called then.
     protocol_connected: Cell<bool>,
     queue: RefCell<WriteQueue<Piece>>,

@@ -9,7 +9,6 @@ use pyo3::types::PyBytes;
 
 use crate::errors::os_error;
 use crate::python::{Buffer, Ref, call};
-use crate::streams;
 
 use super::Stream;
 
@@ -38,10 +37,12 @@ impl Stream {
         };
         let mut buffer = this.get().take_read_buffer();
         let received = reactor::recv(fd, &mut buffer);
-        if let (Ok(count @ 1..), true) = (&received, self.feeds_reader.get()) {
-            let fed = streams::feed(&protocol.bind(py), &buffer[..*count]);
-            this.get().return_read_buffer(buffer);
-            return self.check(transport, fed, RECEIVER_FAILED).map(drop);
+        if let (Ok(count @ 1..), Some(feed)) = (&received, self.feed.get()) {
+            let fed = feed.feed(&protocol.bind(py), &buffer[..*count]);
+            if !matches!(fed, Ok(false)) {
+                this.get().return_read_buffer(buffer);
+                return self.check(transport, fed, RECEIVER_FAILED).map(drop);
+            }
         }
         let data = received
             .as_ref()
