@@ -13,6 +13,7 @@ use pyo3::types::{PyDict, PyModule, PyType};
 
 use crate::handles::{self, HandleTypes};
 use crate::python::Ref;
+use crate::streams::asyncio_reader::AsyncioStreams;
 use crate::transports::stream;
 
 /// See the fields' own notes for who uses what.
@@ -21,6 +22,8 @@ pub(crate) struct Imports {
     pub(crate) handle_types: HandleTypes,
     /// The native stream transport, over `asyncio.transports._FlowControlMixin`.
     pub(crate) stream_type: Py<PyType>,
+    /// The classes of asyncio's streams, as they were.
+    pub(crate) asyncio_streams: AsyncioStreams,
     /// `asyncio.BaseEventLoop`: its methods answer every call that is not of the common form.
     pub(crate) base_loop: BaseLoop,
     /// `asyncio.futures.__dict__` and `asyncio.tasks.__dict__`: `Future` and `Task` are looked up at each use,
@@ -151,6 +154,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
     Ok(Imports {
         handle_types: handles::make_types(py)?,
         stream_type: stream::make_type(py)?,
+        asyncio_streams: AsyncioStreams::load(py)?,
         base_loop: BaseLoop {
             call_soon: method("call_soon")?,
             call_soon_threadsafe: method("call_soon_threadsafe")?,

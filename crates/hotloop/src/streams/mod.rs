@@ -12,6 +12,7 @@
 //! What is not of the common form is done by asyncio's own method, called with the object: an argument of an unusual
 //! type, a subclass that overrides one of the methods that native code would skip, a limit that is not an `int`.
 
+pub(crate) mod asyncio_reader;
 mod buffer;
 mod operation;
 mod protocol;
@@ -95,13 +96,17 @@ pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
 pub(crate) enum Feed {
     /// The protocol of our own streams.
     Own,
+    /// asyncio's own, as long as nobody has changed it.
+    Asyncio,
 }
 
 impl Feed {
     /// The way for this protocol, if there is one.
     pub(crate) fn of(protocol: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
-        let own = protocol.get_type().as_ptr() == PROTOCOL.load(Ordering::Relaxed);
-        Ok(own.then_some(Self::Own))
+        if protocol.get_type().as_ptr() == PROTOCOL.load(Ordering::Relaxed) {
+            return Ok(Some(Self::Own));
+        }
+        Ok(asyncio_reader::may_feed(protocol)?.then_some(Self::Asyncio))
     }
 
     /// `protocol.data_received(data)`, for the protocol that was asked about; false if that has to be called.
@@ -112,6 +117,7 @@ impl Feed {
                 let protocol = unsafe { protocol.cast_unchecked::<Protocol>() };
                 Protocol::feed(protocol, data).map(|()| true)
             }
+            Self::Asyncio => asyncio_reader::feed(protocol, data),
         }
     }
 }
