@@ -13,6 +13,7 @@ from asyncio.futures import Future
 from asyncio.protocols import BaseProtocol
 from asyncio.tasks import Task
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from contextvars import Context
 from socket import _Address, _RetAddress, socket
 from ssl import SSLContext
@@ -159,6 +160,20 @@ class Loop:
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> None: ...
+
+    # executors
+    def run_in_executor(
+        self,
+        executor: Executor | None,
+        func: Callable[[Unpack[_Ts]], _T],
+        *args: *_Ts,
+    ) -> Future[_T]: ...
+
+    # dns
+    def _may_shorten_lookups(self) -> bool: ...
+    def _numeric_addrinfo(
+        self, host: object, port: object, family: object, type: object, proto: object, flags: object
+    ) -> list[Any] | None: ...
 
     # running, state
     def is_closed(self) -> bool: ...

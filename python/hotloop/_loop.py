@@ -16,6 +16,7 @@ from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from ._borrowed import borrow
+from ._dns import DnsMixin
 from ._signals import SignalMixin
 from ._sockets import SocketMixin
 from ._state import State
@@ -23,7 +24,7 @@ from ._subprocesses import SubprocessMixin
 from ._transports import SelectorView, Transports
 
 
-class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop):
+class EventLoop(State, DnsMixin, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop):
     """An asyncio event loop in Rust.
 
     It has every method of the running Python's `asyncio.AbstractEventLoop`, with the signatures,
@@ -50,6 +51,7 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
     def __init__(self) -> None:
         super().__init__()
         self._old_agen_hooks = None
+        self._lookups: dict[Any, Any] = {}
         self._unix_server_sockets: dict[socket.socket, int] = {}
         self._transports = Transports(self)
         self._selector: SelectorView | None = SelectorView(self)

@@ -32,6 +32,7 @@ class State(_core.Loop):
         "_exception_handler",
         "_executor_shutdown_called",
         "_internal_fds",
+        "_lookups",
         "_old_agen_hooks",
         "_selector",
         "_signal_handlers",
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     class LoopBase(_core.Loop, asyncio.BaseEventLoop):
         """What the loop's mix-ins may use of it; the private names are `BaseEventLoop`'s."""
 
+        _executor_shutdown_called: bool
+        _lookups: dict[Any, Any]
         _old_agen_hooks: Any
 
         def _check_closed(self) -> None: ...

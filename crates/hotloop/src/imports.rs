@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule, PyType};
 
+use crate::event_loop::dns;
 use crate::handles::{self, HandleTypes};
 use crate::python::Ref;
 use crate::transports::stream;
@@ -34,6 +35,8 @@ pub(crate) struct Imports {
     context_of_asyncio: AtomicPtr<ffi::PyObject>,
     /// `asyncio.futures._set_result_unless_cancelled`.
     pub(crate) set_result_unless_cancelled: Ref,
+    /// `asyncio.futures._convert_future_exc`: asyncio's exception for one of `concurrent.futures`.
+    pub(crate) convert_future_exc: Ref,
     /// `asyncio.format_helpers._format_callback_source`, and whether it takes `debug=` (3.12.5, 3.13).
     pub(crate) format_callback_source: Ref,
     pub(crate) format_takes_debug: bool,
@@ -66,6 +69,8 @@ pub(crate) struct Imports {
     pub(crate) set_running_loop: Ref,
     /// `sys._getframe`.
     pub(crate) get_frame: Ref,
+    /// What look-ups use of the `socket` module.
+    pub(crate) dns: dns::Names,
 }
 
 /// Functions of `asyncio.BaseEventLoop`, unbound.
@@ -76,6 +81,7 @@ pub(crate) struct BaseLoop {
     pub(crate) call_at: Ref,
     pub(crate) create_task: Ref,
     pub(crate) create_future: Ref,
+    pub(crate) run_in_executor: Ref,
 }
 
 impl Imports {
@@ -158,6 +164,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
             call_at: method("call_at")?,
             create_task: method("create_task")?,
             create_future: method("create_future")?,
+            run_in_executor: method("run_in_executor")?,
         },
         c_task: py
             .import("_asyncio")
@@ -167,6 +174,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         step_type: AtomicPtr::new(std::ptr::null_mut()),
         context_of_asyncio: AtomicPtr::new(std::ptr::null_mut()),
         set_result_unless_cancelled: name(&futures, "_set_result_unless_cancelled")?.into(),
+        convert_future_exc: name(&futures, "_convert_future_exc")?.into(),
         futures_namespace: futures.dict().unbind(),
         tasks_namespace: py.import("asyncio.tasks")?.dict().unbind(),
         format_takes_debug: positional_and_named(&format_callback_source)?.1 > 0,
@@ -196,6 +204,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         accept_retry_delay: name(&constants, "ACCEPT_RETRY_DELAY")?.extract()?,
         set_running_loop: name(&py.import("asyncio.events")?, "_set_running_loop")?.into(),
         get_frame: name(&py.import("sys")?, "_getframe")?.into(),
+        dns: dns::Names::load(py)?,
     })
 }
 

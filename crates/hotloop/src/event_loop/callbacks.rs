@@ -52,6 +52,11 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
             c"create_task($self, /, coro, **kwargs)\n--\n\nSchedule a coroutine object; return a task.",
             create_task
         ),
+        method_fast!(
+            c"run_in_executor",
+            c"run_in_executor($self, /, executor, func, *args)\n--\n\nRun a function in a thread or process of an executor; return a future.",
+            super::executors::run_in_executor
+        ),
         method_noargs!(c"get_debug", c"get_debug($self, /)\n--\n\nReturn the debug mode, a bool.", get_debug),
         method_noargs!(
             c"create_future",

@@ -11,7 +11,7 @@ use super::Loop;
 
 /// A set of overridden methods.
 #[derive(Copy, Clone, PartialEq, Eq)]
-pub(crate) struct Hooks(u16);
+pub(crate) struct Hooks(u32);
 
 impl Hooks {
     pub(crate) const TIME: Self = Self(1);
@@ -22,7 +22,10 @@ impl Hooks {
     pub(crate) const TIMER_HANDLE_CANCELLED: Self = Self(1 << 5);
     pub(crate) const MAKE_SOCKET_TRANSPORT: Self = Self(1 << 6);
 
-    const NAMES: [(&'static str, Self); 7] = [
+    pub(crate) const CALL_SOON_THREADSAFE: Self = Self(1 << 16);
+    pub(crate) const RUN_IN_EXECUTOR: Self = Self(1 << 17);
+
+    const NAMES: [(&'static str, Self); 9] = [
         ("time", Self::TIME),
         ("_run_once", Self::RUN_ONCE),
         ("call_soon", Self::CALL_SOON),
@@ -30,7 +33,14 @@ impl Hooks {
         ("_write_to_self", Self::WRITE_TO_SELF),
         ("_timer_handle_cancelled", Self::TIMER_HANDLE_CANCELLED),
         ("_make_socket_transport", Self::MAKE_SOCKET_TRANSPORT),
+        ("call_soon_threadsafe", Self::CALL_SOON_THREADSAFE),
+        ("run_in_executor", Self::RUN_IN_EXECUTOR),
     ];
+
+    /// Both sets together.
+    pub(crate) const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// Whether any of `other` is in the set.
     pub(crate) fn any(self, other: Self) -> bool {

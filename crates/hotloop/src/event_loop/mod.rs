@@ -6,6 +6,8 @@
 
 pub(crate) mod callbacks;
 mod debug;
+pub(crate) mod dns;
+mod executors;
 mod hooks;
 mod iteration;
 mod servers;
