@@ -172,6 +172,17 @@ def test_a_replaced_getaddrinfo_is_called(loop, monkeypatch, host):
     assert calls == [(False, host, 80, 0, 1, 0, 0)]
 
 
+def test_a_socket_module_put_in_the_place_of_asyncios_is_used(loop, monkeypatch):
+    class Module:
+        @staticmethod
+        def getaddrinfo(*arguments):
+            return arguments
+
+    monkeypatch.setattr(asyncio.base_events, "socket", Module)
+    answer = loop.run_until_complete(loop.getaddrinfo("127.0.0.1", 80))
+    assert answer == ("127.0.0.1", 80, 0, 0, 0, 0)
+
+
 def test_a_replaced_getnameinfo_is_called(loop, monkeypatch):
     monkeypatch.setattr(socket, "getnameinfo", lambda address, flags: (address, flags))
     flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV

@@ -16,6 +16,7 @@ from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from ._borrowed import borrow
+from ._connections import ConnectionMixin
 from ._dns import DnsMixin
 from ._signals import SignalMixin
 from ._sockets import SocketMixin
@@ -24,7 +25,15 @@ from ._subprocesses import SubprocessMixin
 from ._transports import SelectorView, Transports
 
 
-class EventLoop(State, DnsMixin, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop):
+class EventLoop(
+    State,
+    ConnectionMixin,
+    DnsMixin,
+    SignalMixin,
+    SocketMixin,
+    SubprocessMixin,
+    asyncio.BaseEventLoop,
+):
     """An asyncio event loop in Rust.
 
     It has every method of the running Python's `asyncio.AbstractEventLoop`, with the signatures,
@@ -34,7 +43,6 @@ class EventLoop(State, DnsMixin, SignalMixin, SocketMixin, SubprocessMixin, asyn
     """
 
     if not TYPE_CHECKING:
-        create_unix_connection = borrow("create_unix_connection")
         create_unix_server = borrow("create_unix_server")
         _accept_connection = borrow("_accept_connection")
         _accept_connection2 = borrow("_accept_connection2")
@@ -177,3 +185,6 @@ class EventLoop(State, DnsMixin, SignalMixin, SocketMixin, SubprocessMixin, asyn
                 self._add_callback(reader)
             if mask & 2 and writer is not None:
                 self._add_callback(writer)
+
+
+EventLoop._note_own_methods(EventLoop)

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule, PyType};
 
-use crate::event_loop::dns;
+use crate::event_loop::{connections, dns};
 use crate::handles::{self, HandleTypes};
 use crate::python::Ref;
 use crate::transports::stream;
@@ -56,6 +56,8 @@ pub(crate) struct Imports {
     pub(crate) socket: Ref,
     /// `_socket.socket.__init__`.
     pub(crate) raw_socket_init: Ref,
+    /// `family`, `type` and `proto` of `_socket.socket`, as plain ints.
+    pub(crate) raw_socket_members: [Ref; 3],
     /// `asyncio.selector_events._SelectorSocketTransport.write`, for its words about wrong arguments.
     pub(crate) write_method: Ref,
     /// `asyncio.transports._FlowControlMixin._set_write_buffer_limits`.
@@ -71,6 +73,8 @@ pub(crate) struct Imports {
     pub(crate) get_frame: Ref,
     /// What look-ups use of the `socket` module.
     pub(crate) dns: dns::Names,
+    /// What outgoing connections use of it.
+    pub(crate) sockets: connections::Names,
 }
 
 /// Functions of `asyncio.BaseEventLoop`, unbound.
@@ -189,6 +193,14 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         raw_socket_init: name(&py.import("_socket")?, "socket")?
             .getattr("__init__")?
             .into(),
+        raw_socket_members: {
+            let raw = name(&py.import("_socket")?, "socket")?;
+            [
+                raw.getattr("family")?.into(),
+                raw.getattr("type")?.into(),
+                raw.getattr("proto")?.into(),
+            ]
+        },
         write_method: name(
             &py.import("asyncio.selector_events")?,
             "_SelectorSocketTransport",
@@ -205,6 +217,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         set_running_loop: name(&py.import("asyncio.events")?, "_set_running_loop")?.into(),
         get_frame: name(&py.import("sys")?, "_getframe")?.into(),
         dns: dns::Names::load(py)?,
+        sockets: connections::Names::load(py)?,
     })
 }
 

@@ -28,9 +28,12 @@ const FAMILIES: [i32; 2] = [2, 10];
 
 /// What look-ups take from the `socket` module.
 pub(crate) struct Names {
-    /// `socket.__dict__` and `_socket.__dict__`, where a program may have put another `getaddrinfo`.
+    /// `socket.__dict__` and `_socket.__dict__`, where a program may have put another `getaddrinfo`, and that of
+    /// `asyncio.base_events`, where CPython's own tests put another `socket` module.
     python: Py<PyDict>,
     native: Py<PyDict>,
+    asyncio: Py<PyDict>,
+    module: Ref,
     /// The two functions themselves; empty if they were replaced before hotloop was imported.
     genuine: Option<[Ref; 2]>,
     /// The members of `socket.AddressFamily` and `socket.SocketKind`, in the order of the constants above.
@@ -57,6 +60,8 @@ impl Names {
         Ok(Self {
             python: python.unbind(),
             native: native.unbind(),
+            asyncio: py.import("asyncio.base_events")?.dict().unbind(),
+            module: (&socket).into(),
             genuine: untouched.then(|| [function.into(), builtin.into()]),
             families: [member("AF_INET")?, member("AF_INET6")?],
             kinds: [
@@ -69,17 +74,19 @@ impl Names {
         })
     }
 
-    /// Whether `socket.getaddrinfo` is what it was when hotloop was imported.
+    /// Whether the `socket.getaddrinfo` that asyncio would call is what it was when hotloop was imported.
     fn untouched(&self, py: Python<'_>) -> PyResult<bool> {
         let Some([function, builtin]) = &self.genuine else {
             return Ok(false);
         };
-        let name = intern!(py, "getaddrinfo");
-        let is = |namespace: &Py<PyDict>, known: &Ref| -> PyResult<bool> {
+        let is = |namespace: &Py<PyDict>, name: &Bound<'_, PyString>, known: &Ref| {
             let found = namespace.bind(py).get_item(name)?;
-            Ok(found.is_some_and(|found| found.as_ptr() == known.as_ptr()))
+            PyResult::Ok(found.is_some_and(|found| found.as_ptr() == known.as_ptr()))
         };
-        Ok(is(&self.python, function)? && is(&self.native, builtin)?)
+        let name = intern!(py, "getaddrinfo");
+        Ok(is(&self.python, name, function)?
+            && is(&self.native, name, builtin)?
+            && is(&self.asyncio, intern!(py, "socket"), &self.module)?)
     }
 }
 

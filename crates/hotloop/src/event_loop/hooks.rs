@@ -5,6 +5,7 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
 
 use super::Loop;
@@ -24,6 +25,10 @@ impl Hooks {
 
     pub(crate) const CALL_SOON_THREADSAFE: Self = Self(1 << 16);
     pub(crate) const RUN_IN_EXECUTOR: Self = Self(1 << 17);
+    pub(crate) const ENSURE_RESOLVED: Self = Self(1 << 18);
+    pub(crate) const CONNECT_SOCK: Self = Self(1 << 19);
+    pub(crate) const SOCK_CONNECT: Self = Self(1 << 20);
+    pub(crate) const CREATE_CONNECTION_TRANSPORT: Self = Self(1 << 21);
 
     const NAMES: [(&'static str, Self); 9] = [
         ("time", Self::TIME),
@@ -35,6 +40,17 @@ impl Hooks {
         ("_make_socket_transport", Self::MAKE_SOCKET_TRANSPORT),
         ("call_soon_threadsafe", Self::CALL_SOON_THREADSAFE),
         ("run_in_executor", Self::RUN_IN_EXECUTOR),
+    ];
+
+    /// The hooks that the Python half defines, or asyncio behind it.
+    const NAMES_IN_PYTHON: [(&'static str, Self); 4] = [
+        ("_ensure_resolved", Self::ENSURE_RESOLVED),
+        ("_connect_sock", Self::CONNECT_SOCK),
+        ("sock_connect", Self::SOCK_CONNECT),
+        (
+            "_create_connection_transport",
+            Self::CREATE_CONNECTION_TRANSPORT,
+        ),
     ];
 
     /// Both sets together.
@@ -56,19 +72,42 @@ impl Hooks {
                 hooks.0 |= hook.0;
             }
         }
+        // Until the Python half has said what is its own (it has none when it is being imported), all are another's.
+        let own = OWN_METHODS.get(class.py());
+        for (index, (name, hook)) in Self::NAMES_IN_PYTHON.iter().enumerate() {
+            let known = own.and_then(|own| own.get(index));
+            if !known.is_some_and(|known| class.getattr(*name).is_ok_and(|found| found.is(known))) {
+                hooks.0 |= hook.0;
+            }
+        }
         Ok(hooks)
     }
 
     fn named(name: &str) -> Self {
         Self::NAMES
             .iter()
+            .chain(&Self::NAMES_IN_PYTHON)
             .find(|(known, _)| *known == name)
             .map_or(Self(0), |(_, hook)| *hook)
     }
 }
 
+/// The methods of `hotloop.EventLoop` for [`Hooks::NAMES_IN_PYTHON`].
+static OWN_METHODS: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
+
 #[pymethods]
 impl Loop {
+    /// Remember which methods are hotloop's own and asyncio's; called once with the class `hotloop.EventLoop`.
+    #[staticmethod]
+    fn _note_own_methods(class_: &Bound<'_, PyType>) -> PyResult<()> {
+        let mut own = Vec::new();
+        for (name, _) in Hooks::NAMES_IN_PYTHON {
+            own.push(class_.getattr(name)?.unbind());
+        }
+        let _ = OWN_METHODS.set(class_.py(), own);
+        Ok(())
+    }
+
     fn __setattr__(
         slf: &Bound<'_, Self>,
         name: &Bound<'_, PyString>,

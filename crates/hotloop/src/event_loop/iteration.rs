@@ -45,6 +45,11 @@ impl Loop {
 }
 
 impl Loop {
+    /// The number of the iteration that is under way; it wraps around.
+    pub(super) fn iteration(&self) -> u32 {
+        self.iteration.get()
+    }
+
     fn run_until_stopped(&self, this: &Bound<'_, Self>) -> PyResult<()> {
         loop {
             if self.hooks.get().any(Hooks::RUN_ONCE) {
@@ -91,9 +96,9 @@ impl Loop {
             self.run_entry(this, entry)?;
         }
         // Python code looks for signals itself, and the wait for events does: this is for loops that do neither.
-        let unchecked = self.unchecked.get() + 1;
-        self.unchecked.set(unchecked % UNCHECKED_ITERATIONS);
-        if unchecked == UNCHECKED_ITERATIONS {
+        let iteration = self.iteration.get().wrapping_add(1);
+        self.iteration.set(iteration);
+        if iteration.is_multiple_of(UNCHECKED_ITERATIONS) {
             check_signals(py)
         } else {
             Ok(())

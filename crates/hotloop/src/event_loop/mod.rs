@@ -5,6 +5,7 @@
 //! (rule A5 of [`crate::python`]): a method takes out what it needs, calls, and looks again.
 
 pub(crate) mod callbacks;
+pub(crate) mod connections;
 mod debug;
 pub(crate) mod dns;
 mod executors;
@@ -141,8 +142,8 @@ pub(crate) struct Loop {
     loop_keyword: RefSlot,
     pub(crate) hooks: Cell<Hooks>,
     class_hooks: Hooks,
-    /// Iterations since Python-level signal handlers were last given a chance to run.
-    unchecked: Cell<u32>,
+    /// How many iterations have ended, modulo 2^32; every so many, Python-level signal handlers get a chance to run.
+    iteration: Cell<u32>,
     /// Whether the program handles signals through the loop.
     handles_signals: Cell<bool>,
     /// The receiving end of the signal wake-up pair, -1 while there is none.
@@ -186,7 +187,7 @@ impl Loop {
             loop_keyword: RefSlot::default(),
             hooks: Cell::new(class_hooks),
             class_hooks,
-            unchecked: Cell::new(0),
+            iteration: Cell::new(0),
             handles_signals: Cell::new(false),
             signal_fd: Cell::new(-1),
         })

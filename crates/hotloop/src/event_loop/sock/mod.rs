@@ -21,6 +21,7 @@ use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Buffer, call};
 
+use super::connections::replaces;
 use super::{Loop, Watcher};
 pub(crate) use operation::Operation;
 use operation::{Kind, would_block};
@@ -154,10 +155,17 @@ impl Loop {
         address: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let to = known_family(sock)?.and_then(|family| address::from_python(family, address));
+        let name = intern!(py, "connect");
+        let to = match known_family(sock)? {
+            // Tools that keep programs from the network replace the method of the class.
+            Some(family) if !replaces(&sock.get_type(), name)? => {
+                address::from_python(family, address)
+            }
+            _ => None,
+        };
         let begun = match to {
             Some(to) => operation::connect(py, fileno(sock)?, &to),
-            None => match sock.call_method1(intern!(py, "connect"), (address,)) {
+            None => match sock.call_method1(name, (address,)) {
                 Ok(_) => Ok(true),
                 Err(error) if would_block(py, &error) => Ok(false),
                 Err(error) => Err(error),
@@ -232,6 +240,15 @@ fn wait<'py>(
     slf.get()
         .watch(slf, fd, direction, Watcher::Operation(operation.into()))?;
     Ok(future)
+}
+
+/// Waits for the outcome of a connect that is under way, to the address that errors shall name.
+pub(super) fn wait_until_connected<'py>(
+    slf: &Bound<'py, Loop>,
+    socket: &Bound<'py, PyAny>,
+    address: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    wait(slf, socket, Kind::Connect(address.into()))
 }
 
 fn method(name: &'static str, args: Bound<'_, PyTuple>) -> Kind {

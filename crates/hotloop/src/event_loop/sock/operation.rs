@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 
 use hotloop_reactor::{self as reactor, Address, Direction};
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyMemoryError, PyOSError};
@@ -16,7 +16,7 @@ use crate::address;
 use crate::errors::os_error;
 use crate::python::guard::none;
 use crate::python::{Buffer, Ref, call};
-use crate::transports::stream::adopt;
+use crate::transports::stream::socket_of_accepted;
 
 use super::super::Loop;
 
@@ -201,12 +201,9 @@ impl Kind {
                 })
             }
             Self::Accept => settle(py, reactor::accept(fd), |(descriptor, peer)| {
-                let socket = adopt(py, descriptor.as_raw_fd(), 0)?;
-                let _ = descriptor.into_raw_fd(); // the socket has it now
-                socket.call_method1(intern!(py, "setblocking"), (false,))?;
                 pair(
                     py,
-                    socket.into(),
+                    socket_of_accepted(socket, descriptor)?.into(),
                     address::sender_to_python(py, peer.as_ref())?,
                 )
             }),

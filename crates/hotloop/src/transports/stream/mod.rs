@@ -33,7 +33,7 @@ use crate::python::{Ref, RefSlot};
 
 pub(crate) use construct::{Origin, new_stream};
 use owner::Owner;
-pub(crate) use owner::adopt;
+pub(crate) use owner::socket_of_accepted;
 use write::Piece;
 
 /// The state of one transport.
