@@ -29,6 +29,7 @@ impl Hooks {
     pub(crate) const CONNECT_SOCK: Self = Self(1 << 19);
     pub(crate) const SOCK_CONNECT: Self = Self(1 << 20);
     pub(crate) const CREATE_CONNECTION_TRANSPORT: Self = Self(1 << 21);
+    pub(crate) const ENSURE_FD_NO_TRANSPORT: Self = Self(1 << 22);
 
     const NAMES: [(&'static str, Self); 9] = [
         ("time", Self::TIME),
@@ -43,7 +44,8 @@ impl Hooks {
     ];
 
     /// The hooks that the Python half defines, or asyncio behind it.
-    const NAMES_IN_PYTHON: [(&'static str, Self); 4] = [
+    const NAMES_IN_PYTHON: [(&'static str, Self); 5] = [
+        ("_ensure_fd_no_transport", Self::ENSURE_FD_NO_TRANSPORT),
         ("_ensure_resolved", Self::ENSURE_RESOLVED),
         ("_connect_sock", Self::CONNECT_SOCK),
         ("sock_connect", Self::SOCK_CONNECT),

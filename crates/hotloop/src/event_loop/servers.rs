@@ -86,7 +86,7 @@ impl Loop {
         extra: Option<&Bound<'py, PyDict>>,
         server: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (sock,))?;
+        slf.get().ensure_no_transport(slf, sock)?;
         new_stream(
             slf,
             Origin::Socket(sock.clone()),

@@ -228,7 +228,8 @@ fn wait<'py>(
     slf.get().check_closed()?;
     let future = slf.call_method0(intern!(py, "create_future"))?;
     let fd = fileno(socket)?;
-    slf.call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
+    slf.get()
+        .ensure_no_transport(slf, fd.into_pyobject(py)?.as_any())?;
     let direction = kind.direction();
     let operation = Operation::new(
         kind,
@@ -238,7 +239,7 @@ fn wait<'py>(
     );
     let operation = Bound::new(py, operation)?;
     slf.get()
-        .watch(slf, fd, direction, Watcher::Operation(operation.into()))?;
+        .watch_once(slf, fd, direction, Watcher::Operation(operation.into()))?;
     Ok(future)
 }
 

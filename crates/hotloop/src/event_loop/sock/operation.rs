@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::address;
 use crate::errors::os_error;
 use crate::python::guard::none;
-use crate::python::{Buffer, Ref, call};
+use crate::python::{Buffer, Ref, call, filled_bytes};
 use crate::transports::stream::socket_of_accepted;
 
 use super::super::Loop;
@@ -98,17 +98,21 @@ impl Operation {
         let py = this.py();
         let operation = slf.get();
         let context = operation.context.clone_ref(py);
-        let stop = || this.get().unwatch(py, fd, operation.kind.direction());
-        call::within_context(py, &context, || {
+        let direction = operation.kind.direction();
+        let stop = || this.get().finish_watching(py, fd, direction);
+        let result = call::within_context(py, &context, || {
             let future = operation.future.bind(py);
             if future.call_method0(intern!(py, "done"))?.is_truthy()? {
-                return stop().map(drop);
+                return stop();
             }
             // The socket may have been closed since the event, and its number be another's: ask again, as asyncio does.
             let socket = operation.socket.bind(py);
             let tried = super::fileno(&socket).and_then(|fd| operation.kind.try_once(&socket, fd));
             match tried {
-                Ok(None) => Ok(()),
+                Ok(None) => {
+                    this.get().rearm(py, fd);
+                    Ok(())
+                }
                 Ok(Some(result)) => {
                     stop()?;
                     let set = intern!(py, "set_result");
@@ -121,7 +125,11 @@ impl Operation {
                     future.call_method1(set, (error.into_value(py),)).map(drop)
                 }
             }
-        })
+        });
+        if result.is_err() {
+            this.get().rearm(py, fd); // if it still waits
+        }
+        result
     }
 }
 
@@ -159,7 +167,10 @@ impl Kind {
         // SAFETY: the caller or the operation holds the socket whose descriptor this is.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         match self {
-            Self::Receive(size) => settle(py, receive(fd, *size), |data| Ok(bytes(py, &data))),
+            Self::Receive(size) => {
+                let fill = |memory: &mut [_]| reactor::recv_uninit(fd, memory);
+                settle(py, filled_bytes(py, *size, fill)?, Ok)
+            }
             Self::ReceiveInto(buffer) => {
                 let received = reactor::recv_uninit(fd, buffer.borrow_mut().memory());
                 settle(py, received, |count| number(py, count))
@@ -244,18 +255,6 @@ pub(super) fn connect(py: Python<'_>, fd: RawFd, to: &Address) -> PyResult<bool>
 /// Whether a socket's method says that it would have to wait.
 pub(super) fn would_block(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py)
-}
-
-/// Receives through memory of our own, so that a short answer to a generous size keeps only what it needs.
-fn receive(fd: BorrowedFd<'_>, size: usize) -> io::Result<Vec<u8>> {
-    let mut memory = Vec::new();
-    memory
-        .try_reserve_exact(size)
-        .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    let count = reactor::recv_uninit(fd, &mut memory.spare_capacity_mut()[..size])?;
-    // SAFETY: the kernel has written so many bytes.
-    unsafe { memory.set_len(count) };
-    Ok(memory)
 }
 
 fn settle<T>(
