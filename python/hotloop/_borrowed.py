@@ -28,8 +28,7 @@ NAMES = {
     # subprocesses
     "_make_subprocess_transport": "_child_watcher_callback (with a watcher of the user, 3.11-3.13)",
     # sendfile
-    "_sendfile_native": "_transports",
-    "_sock_sendfile_native": "",
+    "_sock_sendfile_native": "(where os.sendfile has been replaced)",
     "_sock_sendfile_native_impl": "",
     "_sock_sendfile_update_filepos": "",
     "_sock_add_cancellation_callback": "",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ._borrowed import borrow
 from ._connections import ConnectionMixin
 from ._dns import DnsMixin
+from ._sendfile import SendfileMixin
 from ._signals import SignalMixin
 from ._sockets import SocketMixin
 from ._state import State
@@ -29,6 +30,7 @@ class EventLoop(
     State,
     ConnectionMixin,
     DnsMixin,
+    SendfileMixin,
     SignalMixin,
     SocketMixin,
     SubprocessMixin,
@@ -50,8 +52,6 @@ class EventLoop(
         _make_datagram_transport = borrow("_make_datagram_transport")
         _make_read_pipe_transport = borrow("_make_read_pipe_transport")
         _make_write_pipe_transport = borrow("_make_write_pipe_transport")
-        _sendfile_native = borrow("_sendfile_native")
-        _sock_sendfile_native = borrow("_sock_sendfile_native")
         _sock_sendfile_native_impl = borrow("_sock_sendfile_native_impl")
         _sock_sendfile_update_filepos = borrow("_sock_sendfile_update_filepos")
         _sock_add_cancellation_callback = borrow("_sock_add_cancellation_callback")

@@ -7,6 +7,7 @@
 //! out of the registry by `_cancel_operation`.
 
 mod operation;
+mod sendfile;
 
 use std::cell::Cell;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -25,6 +26,7 @@ use super::connections::replaces;
 use super::{Loop, Watcher};
 pub(crate) use operation::Operation;
 use operation::{Kind, would_block};
+use sendfile::SendFile;
 
 #[pymethods]
 impl Loop {
@@ -177,6 +179,26 @@ impl Loop {
         wait(slf, sock, Kind::Connect(address.into()))
     }
 
+    /// Send `count` bytes of a file (0: all) from an offset on: how many were sent, or a future of it.
+    fn _try_sendfile<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        file: &Bound<'py, PyAny>,
+        offset: u64,
+        count: u64,
+        size: u64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let job = SendFile {
+            file: file.into(),
+            offset: Cell::new(offset),
+            count,
+            block: size,
+            sent: Cell::new(0),
+            waited: Cell::new(false),
+        };
+        attempt(slf, sock, Kind::SendFile(job))
+    }
+
     /// Stop waiting on behalf of a future; does nothing if somebody else waits for the descriptor by now.
     fn _cancel_operation(
         slf: &Bound<'_, Self>,
@@ -185,15 +207,17 @@ impl Loop {
     ) -> PyResult<()> {
         let py = slf.py();
         for direction in [Direction::Read, Direction::Write] {
-            let ours = match slf.get().registry.borrow().watcher(fd, direction) {
-                Some(Watcher::Operation(operation)) => operation
-                    .bind(py)
-                    .cast::<Operation>()
-                    .is_ok_and(|operation| operation.get().is_for(future)),
-                _ => false,
+            let known = match slf.get().registry.borrow().watcher(fd, direction) {
+                Some(Watcher::Operation(operation)) => operation.clone_ref(py),
+                _ => continue,
             };
-            if ours {
+            let known = known.into_bound(py);
+            let Ok(operation) = known.cast::<Operation>() else {
+                continue;
+            };
+            if operation.get().is_for(future) {
                 slf.get().unwatch(py, fd, direction)?;
+                operation.get().abandon(py);
             }
         }
         Ok(())

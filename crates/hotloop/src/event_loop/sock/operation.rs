@@ -19,6 +19,7 @@ use crate::python::{Buffer, Ref, call, filled_bytes};
 use crate::transports::stream::socket_of_accepted;
 
 use super::super::Loop;
+use super::sendfile::SendFile;
 
 /// What is to be done when the descriptor is ready.
 pub(super) enum Kind {
@@ -38,6 +39,8 @@ pub(super) enum Kind {
     Accept,
     /// A connection that is under way, to this address.
     Connect(Ref),
+    /// `sendfile()` until all of a file is sent.
+    SendFile(SendFile),
     /// The socket's method of this name with these arguments.
     Method(&'static str, Ref),
 }
@@ -70,6 +73,7 @@ impl Operation {
         self.context.traverse(&visit)?;
         match &self.kind {
             Kind::Method(_, object) | Kind::Connect(object) => object.traverse(&visit),
+            Kind::SendFile(job) => job.file.traverse(&visit),
             _ => Ok(()),
         }
     }
@@ -82,6 +86,13 @@ impl Operation {
             socket,
             future,
             context,
+        }
+    }
+
+    /// Somebody gave up waiting: what is to be done then.
+    pub(super) fn abandon(&self, py: Python<'_>) {
+        if let Kind::SendFile(job) = &self.kind {
+            job.set_position(py);
         }
     }
 
@@ -144,9 +155,11 @@ impl Kind {
             Self::Method(name, _) if name.starts_with("recv") || *name == "accept" => {
                 Direction::Read
             }
-            Self::Method(..) | Self::SendAll(..) | Self::SendTo(..) | Self::Connect(_) => {
-                Direction::Write
-            }
+            Self::Method(..)
+            | Self::SendAll(..)
+            | Self::SendTo(..)
+            | Self::Connect(_)
+            | Self::SendFile(_) => Direction::Write,
         }
     }
 
@@ -228,6 +241,10 @@ impl Kind {
                     ))
                 }
                 Err(error) => Err(os_error(py, &error)),
+            },
+            Self::SendFile(job) => match job.send(py, fd)? {
+                Some(total) => Ok(Some(total.into_pyobject(py)?.into())),
+                None => Ok(None),
             },
             Self::Method(..) => Ok(None), // answered above
         }
