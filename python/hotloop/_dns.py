@@ -9,6 +9,7 @@ that has replaced `socket.getaddrinfo` or `run_in_executor` get what asyncio doe
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import copy
 import socket
@@ -88,7 +89,7 @@ class DnsMixin(LoopBase):
         lookup = self._lookups.get(key)
         if lookup is None:
             _, host, _, port, *numbers = key
-            call = self.run_in_executor(None, socket.getaddrinfo, host, port, *numbers)
+            call = self.run_in_executor(None, _look_up, host, port, *numbers)
             lookup = self._lookups[key] = _Lookup(call)
             call.add_done_callback(lambda _: self._lookup_ended(key, lookup))
         waiter: asyncio.Future[list[Any]] = self.create_future()
@@ -133,6 +134,18 @@ class _Lookup:
                 waiter.set_result(list(self.call.result()))
             else:
                 waiter.set_exception(error if index == 0 else _copy_of(error))
+
+
+_FAMILIES: dict[int, Any] = {int(member): member for member in socket.AddressFamily}
+_KINDS: dict[int, Any] = {int(member): member for member in socket.SocketKind}
+
+
+def _look_up(*arguments: Any) -> list[Any]:
+    """What `socket.getaddrinfo` does; it calls the classes of the two enumerations for each entry."""
+    return [
+        (_FAMILIES.get(family, family), _KINDS.get(kind, kind), *rest)
+        for family, kind, *rest in _socket.getaddrinfo(*arguments)
+    ]
 
 
 def _is_local(host: Any, flags: Any) -> bool:
