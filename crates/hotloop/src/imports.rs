@@ -14,7 +14,7 @@ use pyo3::types::{PyDict, PyModule, PyType};
 use crate::event_loop::{connections, dns};
 use crate::handles::{self, HandleTypes};
 use crate::python::Ref;
-use crate::transports::stream;
+use crate::transports::{datagram, pipe, stream};
 
 /// See the fields' own notes for who uses what.
 pub(crate) struct Imports {
@@ -22,6 +22,14 @@ pub(crate) struct Imports {
     pub(crate) handle_types: HandleTypes,
     /// The native stream transport, over `asyncio.transports._FlowControlMixin`.
     pub(crate) stream_type: Py<PyType>,
+    /// The native pipe transports, over `asyncio.transports.ReadTransport` and `_FlowControlMixin`.
+    pub(crate) read_pipe_type: Py<PyType>,
+    pub(crate) write_pipe_type: Py<PyType>,
+    /// The native datagram transport, over the same and `asyncio.DatagramTransport`.
+    pub(crate) datagram_type: Py<PyType>,
+    /// What the size of a datagram transport's queue counts for each header: 8 bytes from 3.13 on, which sends empty
+    /// datagrams, too.
+    pub(crate) datagram_header_size: usize,
     /// `asyncio.BaseEventLoop`: its methods answer every call that is not of the common form.
     pub(crate) base_loop: BaseLoop,
     /// `asyncio.futures.__dict__` and `asyncio.tasks.__dict__`: `Future` and `Task` are looked up at each use,
@@ -67,8 +75,14 @@ pub(crate) struct Imports {
     /// `asyncio.constants`: the number of writes after a loss that pass silently, and the accept delay.
     pub(crate) log_threshold_for_lost_writes: u32,
     pub(crate) accept_retry_delay: f64,
+    /// `asyncio.Handle._run`, as it was at import.
+    pub(crate) handle_run: Ref,
+    /// `selectors.SelectorKey`.
+    pub(crate) selector_key: Ref,
     /// `asyncio.events._set_running_loop`.
     pub(crate) set_running_loop: Ref,
+    /// `warnings.warn`.
+    pub(crate) warn: Ref,
     /// `sys._getframe`.
     pub(crate) get_frame: Ref,
     /// What look-ups use of the `socket` module.
@@ -161,6 +175,10 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
     Ok(Imports {
         handle_types: handles::make_types(py)?,
         stream_type: stream::make_type(py)?,
+        read_pipe_type: pipe::read::make_type(py)?,
+        write_pipe_type: pipe::write::make_type(py)?,
+        datagram_type: datagram::make_type(py)?,
+        datagram_header_size: if py.version_info() >= (3, 13) { 8 } else { 0 },
         base_loop: BaseLoop {
             call_soon: method("call_soon")?,
             call_soon_threadsafe: method("call_soon_threadsafe")?,
@@ -214,7 +232,12 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         log_threshold_for_lost_writes: name(&constants, "LOG_THRESHOLD_FOR_CONNLOST_WRITES")?
             .extract()?,
         accept_retry_delay: name(&constants, "ACCEPT_RETRY_DELAY")?.extract()?,
+        handle_run: name(&py.import("asyncio.events")?, "Handle")?
+            .getattr("_run")?
+            .into(),
+        selector_key: name(&py.import("selectors")?, "SelectorKey")?.into(),
         set_running_loop: name(&py.import("asyncio.events")?, "_set_running_loop")?.into(),
+        warn: name(&py.import("warnings")?, "warn")?.into(),
         get_frame: name(&py.import("sys")?, "_getframe")?.into(),
         dns: dns::Names::load(py)?,
         sockets: connections::Names::load(py)?,

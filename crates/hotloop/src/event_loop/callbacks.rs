@@ -91,6 +91,9 @@ fn call_soon<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let this = receiver(&slf);
+    if this.get().hooks.get().any(Hooks::INSIDE_CALL_SOON) {
+        return forward(py, slf, arguments, |base| &base.call_soon);
+    }
     if let Some(step) = task_step(py, this, arguments)? {
         this.get().push_ready(step);
         return Ok(none(py));
@@ -158,8 +161,8 @@ fn call_soon_threadsafe<'py>(
 ) -> PyResult<Ref> {
     let this = receiver(&slf);
     match Call::parse(py, this, arguments, 0)? {
-        Some(call) if !this.get().hooks.get().any(Hooks::WRITE_TO_SELF) => {
-            let handle = handles::new_posted(py, this, call.callback, call.args, call.context)?;
+        Some(call) if !this.get().hooks.get().any(Hooks::INSIDE_THREADSAFE) => {
+            let handle = handles::new_handle(py, this, call.callback, call.args, call.context)?;
             this.get()
                 .push_ready(Entry::Handle(handles::Queued::new(handle.clone_ref(py))));
             this.get().wake();

@@ -252,13 +252,13 @@ impl Call {
             slf.get().drop_references();
             return Ok(());
         }
-        let overridden = Hooks::CALL_SOON_THREADSAFE.with(Hooks::WRITE_TO_SELF);
+        let overridden = Hooks::CALL_SOON_THREADSAFE.with(Hooks::INSIDE_THREADSAFE);
         if this.debug.get() || this.hooks.get().any(overridden) {
             let name = intern!(py, "call_soon_threadsafe");
             return event_loop.call_method1(name, (slf,)).map(drop);
         }
         let args = PyTuple::empty(py).into();
-        let handle = handles::new_posted(py, &event_loop, slf.into(), args, None)?;
+        let handle = handles::new_handle(py, &event_loop, slf.into(), args, None)?;
         this.push_ready(Entry::Handle(handles::Queued::new(handle)));
         this.wake();
         Ok(())

@@ -116,6 +116,21 @@ impl Loop {
         let or_none =
             |object: Option<&Bound<'_, PyAny>>| object.map_or_else(|| none(py), Ref::from);
         let fd = fileno(sock)?;
+        if slf.get().hooks.get().any(Hooks::ACCEPT) {
+            let accept = slf.getattr(intern!(py, "_accept_connection"))?;
+            let args = (
+                fd,
+                accept,
+                protocol_factory,
+                sock,
+                sslcontext,
+                server,
+                backlog,
+                ssl_handshake_timeout,
+                ssl_shutdown_timeout,
+            );
+            return slf.call_method1(intern!(py, "_add_reader"), args).map(drop);
+        }
         // SAFETY: the caller holds the socket whose descriptor this is.
         let listening = unsafe { BorrowedFd::borrow_raw(fd) };
         let nodelay = reactor::is_tcp(listening) && reactor::set_nodelay(listening).is_ok();
@@ -190,7 +205,7 @@ impl Listener {
     ) -> PyResult<()> {
         let py = this.py();
         let native = self.ssl_context.bind(py).is_none()
-            && !this.get().hooks.get().any(Hooks::MAKE_SOCKET_TRANSPORT)
+            && !this.get().hooks.get().any(Hooks::ACCEPTED)
             && !this.get().debug.get();
         if !native {
             return self.connected_in_python(this, descriptor, peer);
@@ -273,7 +288,7 @@ impl Listener {
             imports(py)?.transport_socket.bind(py).call1((&socket,))?,
         )?;
         this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
-        this.get().unwatch(py, fd, Direction::Read)?;
+        this.get().unwatch(this, fd, Direction::Read)?;
         let [handshake, shutdown] = &self.ssl_timeouts;
         let args = (
             imports(py)?.accept_retry_delay,
@@ -330,7 +345,7 @@ fn still_listening(
     let socket = listener.get().socket.bind(py);
     let now: RawFd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
     if now != fd {
-        this.get().unwatch(py, fd, Direction::Read)?;
+        this.get().unwatch(this, fd, Direction::Read)?;
     }
     Ok(now == fd)
 }

@@ -13,12 +13,15 @@ use pyo3::types::{PyDict, PyInt, PyTuple};
 use crate::errors::OrRaise;
 use crate::handles;
 use crate::python::{Ref, call};
+use crate::transports::datagram::Datagram;
+use crate::transports::pipe;
 use crate::transports::stream::Stream;
 
 use super::Loop;
 use super::hooks::Hooks;
 use super::servers::Listener;
 use super::sock::Operation;
+use super::subprocesses::Child;
 
 /// Who waits for a descriptor in one direction.
 pub(crate) enum Watcher {
@@ -26,10 +29,17 @@ pub(crate) enum Watcher {
     Handle(Ref),
     /// A native stream transport.
     Stream(Ref),
+    /// A native pipe transport: the reading one, the writing one.
+    ReadPipe(Ref),
+    WritePipe(Ref),
+    /// A native datagram transport.
+    Datagram(Ref),
     /// A listening socket.
     Listener(Ref),
     /// A `sock_*` call that waits.
     Operation(Ref),
+    /// The pidfd of a child.
+    Child(Ref),
 }
 
 impl Watcher {
@@ -38,8 +48,12 @@ impl Watcher {
         match self {
             Self::Handle(object)
             | Self::Stream(object)
+            | Self::ReadPipe(object)
+            | Self::WritePipe(object)
+            | Self::Datagram(object)
             | Self::Listener(object)
-            | Self::Operation(object) => object,
+            | Self::Operation(object)
+            | Self::Child(object) => object,
         }
     }
 
@@ -47,8 +61,12 @@ impl Watcher {
         match self {
             Self::Handle(object) => Self::Handle(object.clone_ref(py)),
             Self::Stream(object) => Self::Stream(object.clone_ref(py)),
+            Self::ReadPipe(object) => Self::ReadPipe(object.clone_ref(py)),
+            Self::WritePipe(object) => Self::WritePipe(object.clone_ref(py)),
+            Self::Datagram(object) => Self::Datagram(object.clone_ref(py)),
             Self::Listener(object) => Self::Listener(object.clone_ref(py)),
             Self::Operation(object) => Self::Operation(object.clone_ref(py)),
+            Self::Child(object) => Self::Child(object.clone_ref(py)),
         }
     }
 
@@ -63,10 +81,14 @@ impl Watcher {
         let result = match self {
             Self::Handle(handle) => return handles::run(py, handle),
             Self::Stream(stream) => Stream::on_ready(this, stream, direction),
+            Self::ReadPipe(transport) => pipe::ReadPipe::on_ready(py, transport),
+            Self::WritePipe(transport) => pipe::WritePipe::on_ready(py, transport, direction),
+            Self::Datagram(datagram) => Datagram::on_ready(py, datagram, direction),
             Self::Listener(listener) => Listener::accept(this, &*listener.bind(py).cast()?, fd),
             Self::Operation(operation) => {
                 Operation::proceed(this, &*operation.bind(py).cast()?, fd)
             }
+            Self::Child(child) => Child::ended(this, &*child.bind(py).cast()?, fd),
         };
         match result {
             Err(error) if !call::ends_the_loop(py, &error) => {
@@ -86,6 +108,7 @@ impl Watcher {
         let name = match (self, direction) {
             (Self::Handle(handle), _) => return Ok(handle.clone_ref(py)),
             (_, Direction::Read) => "_read_ready",
+            (Self::Datagram(_), Direction::Write) => "_sendto_ready",
             (_, Direction::Write) => "_write_ready",
         };
         let callback = self.object().bind(py).getattr(name)?;
@@ -229,7 +252,8 @@ impl Loop {
 }
 
 impl Loop {
-    /// Lets `watcher` wait for a descriptor. Whom it replaces is cancelled.
+    /// Lets `watcher` wait for a descriptor, by `_add_reader` or `_add_writer` where they are overridden. Whom it
+    /// replaces is cancelled.
     pub(crate) fn watch(
         &self,
         this: &Bound<'_, Loop>,
@@ -237,7 +261,7 @@ impl Loop {
         direction: Direction,
         watcher: Watcher,
     ) -> PyResult<()> {
-        self.put(this, watcher, |registry, poller, watcher| {
+        self.put(this, fd, direction, watcher, |registry, poller, watcher| {
             registry.watch(poller, fd, direction, watcher)
         })
     }
@@ -250,7 +274,7 @@ impl Loop {
         direction: Direction,
         watcher: Watcher,
     ) -> PyResult<()> {
-        self.put(this, watcher, |registry, poller, watcher| {
+        self.put(this, fd, direction, watcher, |registry, poller, watcher| {
             registry.watch_once(poller, fd, direction, watcher)
         })
     }
@@ -258,10 +282,14 @@ impl Loop {
     /// Stops waiting, after the event.
     pub(super) fn finish_watching(
         &self,
-        py: Python<'_>,
+        this: &Bound<'_, Loop>,
         fd: RawFd,
         direction: Direction,
     ) -> PyResult<()> {
+        let py = this.py();
+        if self.hooks.get().any(Hooks::WATCHING) {
+            return self.unwatch(this, fd, direction).map(drop);
+        }
         let Ok(kernel) = self.kernel(py) else {
             return Ok(());
         };
@@ -282,10 +310,20 @@ impl Loop {
     fn put(
         &self,
         this: &Bound<'_, Loop>,
+        fd: RawFd,
+        direction: Direction,
         watcher: Watcher,
         put: impl FnOnce(&mut Registry<Watcher>, &Poller, Watcher) -> std::io::Result<Replaced<Watcher>>,
     ) -> PyResult<()> {
         let py = this.py();
+        let (hook, name) = match direction {
+            Direction::Read => (Hooks::ADD_READER, intern!(py, "_add_reader")),
+            Direction::Write => (Hooks::ADD_WRITER, intern!(py, "_add_writer")),
+        };
+        if self.hooks.get().any(hook) && !matches!(watcher, Watcher::Handle(_)) {
+            let callback = watcher.callback(this, fd, direction)?;
+            return this.call_method1(name, (fd, callback)).map(drop);
+        }
         // A5: should the kernel refuse, the registry drops its reference while it is borrowed; ours is last.
         let kernel = self.kernel(py)?;
         let held = watcher.clone_ref(py);
@@ -300,13 +338,27 @@ impl Loop {
         Ok(())
     }
 
-    /// Stops waiting for a descriptor; returns whether anybody waited.
+    /// Stops waiting for a descriptor, by `_remove_reader` or `_remove_writer` where they are overridden; returns
+    /// whether anybody waited.
     pub(crate) fn unwatch(
         &self,
-        py: Python<'_>,
+        this: &Bound<'_, Loop>,
         fd: RawFd,
         direction: Direction,
     ) -> PyResult<bool> {
+        let py = this.py();
+        let (hook, name) = match direction {
+            Direction::Read => (Hooks::REMOVE_READER, intern!(py, "_remove_reader")),
+            Direction::Write => (Hooks::REMOVE_WRITER, intern!(py, "_remove_writer")),
+        };
+        if self.hooks.get().any(hook) {
+            return this.call_method1(name, (fd,))?.is_truthy();
+        }
+        self.remove_watcher(py, fd, direction)
+    }
+
+    /// The same, whatever is overridden.
+    fn remove_watcher(&self, py: Python<'_>, fd: RawFd, direction: Direction) -> PyResult<bool> {
         let Ok(kernel) = self.kernel(py) else {
             return Ok(false);
         };
@@ -434,7 +486,7 @@ fn remove(
             }
         }
     };
-    let removed = this.unwatch(slf.py(), fd, direction)?;
+    let removed = this.remove_watcher(slf.py(), fd, direction)?;
     if this.registry.borrow().interest(fd).is_empty() {
         let object = this.file_objects.borrow_mut().remove(&fd);
         drop(object);

@@ -207,16 +207,22 @@ impl Loop {
     ) -> PyResult<()> {
         let py = slf.py();
         for direction in [Direction::Read, Direction::Write] {
-            let known = match slf.get().registry.borrow().watcher(fd, direction) {
-                Some(Watcher::Operation(operation)) => operation.clone_ref(py),
-                _ => continue,
+            let watcher = {
+                let registry = slf.get().registry.borrow();
+                let watcher = registry.watcher(fd, direction);
+                watcher.map(|watcher| watcher.clone_ref(py))
+            };
+            let Some(Watcher::Operation(known)) =
+                watcher.map(|watcher| watcher.behind(py)).transpose()?
+            else {
+                continue;
             };
             let known = known.into_bound(py);
             let Ok(operation) = known.cast::<Operation>() else {
                 continue;
             };
             if operation.get().is_for(future) {
-                slf.get().unwatch(py, fd, direction)?;
+                slf.get().unwatch(slf, fd, direction)?;
                 operation.get().abandon(py);
             }
         }

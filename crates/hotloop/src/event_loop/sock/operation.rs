@@ -110,7 +110,7 @@ impl Operation {
         let operation = slf.get();
         let context = operation.context.clone_ref(py);
         let direction = operation.kind.direction();
-        let stop = || this.get().finish_watching(py, fd, direction);
+        let stop = || this.get().finish_watching(this, fd, direction);
         let result = call::within_context(py, &context, || {
             let future = operation.future.bind(py);
             if future.call_method0(intern!(py, "done"))?.is_truthy()? {
@@ -282,7 +282,12 @@ fn settle<T>(
     match outcome {
         Ok(value) => make(value).map(Some),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(PyMemoryError::new_err(())),
+        // Our own memory, not the kernel's: that is ENOMEM.
+        Err(error)
+            if error.kind() == io::ErrorKind::OutOfMemory && error.raw_os_error().is_none() =>
+        {
+            Err(PyMemoryError::new_err(()))
+        }
         Err(error) => Err(os_error(py, &error)),
     }
 }

@@ -33,8 +33,8 @@ use crate::python::{Ref, RefSlot};
 
 pub(crate) use construct::{Origin, new_stream};
 use owner::Owner;
-pub(crate) use owner::socket_of_accepted;
-use write::Piece;
+pub(crate) use owner::{add_to_users, socket_of_accepted};
+pub(crate) use write::Piece;
 
 /// The state of one transport.
 pub(crate) struct Stream {

@@ -169,7 +169,7 @@ fn adopt(py: Python<'_>, fd: RawFd, users: i32, traits: Traits) -> PyResult<Boun
 }
 
 /// `socket.close()` waits until the number of its users, `_io_refs`, is 0 (`socket.makefile` uses it likewise).
-fn add_to_users(socket: &Bound<'_, PyAny>, change: i32) -> PyResult<()> {
+pub(crate) fn add_to_users(socket: &Bound<'_, PyAny>, change: i32) -> PyResult<()> {
     let name = intern!(socket.py(), "_io_refs");
     let users: i32 = socket.getattr(name)?.extract()?;
     socket.setattr(name, users + change)
