@@ -24,7 +24,8 @@ from helpers import LOOP_NAME, ErrorLog, connected, new_loop
 
 # Far above what any test needs: it ends a test that hangs, it measures nothing. A process that no
 # longer runs Python code is ended by pytest's own `faulthandler_timeout`.
-TIME_LIMIT_SECONDS = 30
+# The attacks (tests/attacks) can be told to go on for longer.
+TIME_LIMIT_SECONDS = 30 * max(1.0, float(os.environ.get("HOTLOOP_ATTACK_FACTOR", "1")))
 
 
 class TimeLimit(KeyboardInterrupt):

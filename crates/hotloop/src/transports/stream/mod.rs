@@ -34,8 +34,8 @@ use crate::streams::Feed;
 
 pub(crate) use construct::{Origin, new_stream};
 use owner::Owner;
-pub(crate) use owner::adopt;
-use write::Piece;
+pub(crate) use owner::{add_to_users, socket_of_accepted};
+pub(crate) use write::Piece;
 
 /// The state of one transport.
 pub(crate) struct Stream {

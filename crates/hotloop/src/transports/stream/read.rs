@@ -145,7 +145,7 @@ impl Stream {
     /// Stops waiting for the descriptor in one direction.
     pub(super) fn stop_watching(&self, py: Python<'_>, direction: Direction) -> PyResult<()> {
         if let Some(this) = self.event_loop(py) {
-            this.get().unwatch(py, self.fd, direction)?;
+            this.get().unwatch(&this, self.fd, direction)?;
         }
         Ok(())
     }
