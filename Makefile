@@ -143,7 +143,8 @@ loom:
 # environment looks for it.
 .PHONY: develop
 develop: $(ready)/lint
-	$(step) "extension ($(PROFILE), Python $(python_minor))" $(maturin_develop) --profile $(PROFILE)
+	$(step) "extension ($(PROFILE), Python $(python_minor))" $(maturin_develop) --profile $(PROFILE) \
+		$(if $(filter checked,$(PROFILE)),--features faults)
 
 .PHONY: release
 release: $(ready)/maturin
