@@ -94,12 +94,12 @@ class SocketMixin(LoopBase):
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection on a listening socket; return (non-blocking socket, address)."""
         self._check_socket(sock)
-        outcome = self._try_accept(sock)
-        if type(outcome) is tuple:
-            return outcome
-        accepted: tuple[socket.socket, Any] = await self._finished(sock, outcome)
-        accepted[0].setblocking(False)
-        return accepted
+        accepted: Any = self._try_accept(sock)
+        if type(accepted) is not tuple:
+            accepted = await self._finished(sock, accepted)
+        if type(sock) is not socket.socket:
+            accepted[0].setblocking(False)  # its own `accept()` made it
+        return accepted  # type: ignore[no-any-return]
 
     async def _finished(self, sock: socket.socket, future: Any) -> Any:
         """The result of a waiting operation, which does not outlive the wait."""

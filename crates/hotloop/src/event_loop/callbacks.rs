@@ -54,6 +54,11 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
             CREATE_TASK,
             create_task
         ),
+        method_fast!(
+            c"run_in_executor",
+            c"run_in_executor($self, /, executor, func, *args)\n--\n\nRun a function in a thread or process of an executor; return a future.",
+            super::executors::run_in_executor
+        ),
         method_noargs!(c"get_debug", c"get_debug($self, /)\n--\n\nReturn the debug mode, a bool.", get_debug),
         method_noargs!(
             c"create_future",
@@ -61,6 +66,14 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
             create_future
         ),
     ];
+    put_methods(class, methods)
+}
+
+/// Puts fastcall methods on a class that PyO3 has made.
+pub(crate) fn put_methods(
+    class: &Bound<'_, PyType>,
+    methods: Vec<ffi::PyMethodDef>,
+) -> PyResult<()> {
     for definition in Vec::leak(methods) {
         // SAFETY: A1, A2: the class is alive, the definition is leaked; A3 by `from_new`.
         let descriptor = unsafe {
@@ -95,6 +108,9 @@ fn call_soon<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let this = receiver(&slf);
+    if this.get().hooks.get().any(Hooks::INSIDE_CALL_SOON) {
+        return forward(py, slf, arguments, |base| &base.call_soon);
+    }
     if let Some(step) = task_step(py, this, arguments)? {
         this.get().push_ready(step);
         return Ok(none(py));
@@ -162,7 +178,7 @@ fn call_soon_threadsafe<'py>(
 ) -> PyResult<Ref> {
     let this = receiver(&slf);
     match Call::parse(py, this, arguments, 0)? {
-        Some(call) if !this.get().hooks.get().any(Hooks::WRITE_TO_SELF) => {
+        Some(call) if !this.get().hooks.get().any(Hooks::INSIDE_THREADSAFE) => {
             let handle = handles::new_posted(py, this, call.callback, call.args, call.context)?;
             this.get()
                 .push_ready(Entry::Handle(handles::Queued::new(handle.clone_ref(py))));
@@ -178,7 +194,8 @@ fn get_debug<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Re
     Ok(boolean(py, receiver(&slf).get().debug.get()))
 }
 
-fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+/// `loop.create_future()`, where nobody has overridden it.
+pub(crate) fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
     let imports = imports(py)?;
     let Some(future) = imports
         .futures_namespace

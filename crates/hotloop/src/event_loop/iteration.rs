@@ -13,7 +13,7 @@ use crate::handles;
 use crate::imports::imports;
 use crate::python::{Ref, call};
 
-use super::hooks::Hooks;
+use super::hooks::{Hooks, run_is_replaced};
 use super::watch_fd::Watcher;
 use super::{Entry, Kernel, Loop};
 
@@ -45,6 +45,11 @@ impl Loop {
 }
 
 impl Loop {
+    /// The number of the iteration that is under way; it wraps around.
+    pub(super) fn iteration(&self) -> u32 {
+        self.iteration.get()
+    }
+
     fn run_until_stopped(&self, this: &Bound<'_, Self>) -> PyResult<()> {
         loop {
             if self.hooks.get().any(Hooks::RUN_ONCE) {
@@ -61,6 +66,7 @@ impl Loop {
     /// The loop no longer runs, so it may become garbage together with what waits.
     pub(super) fn set_not_running(&self) {
         drop(self.thread_id.take());
+        self.snapshot.forget();
         self.track_waiting_handles();
     }
 
@@ -75,6 +81,7 @@ impl Loop {
 
     fn iterate(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
         let py = this.py();
+        self.notice_changes(this)?;
         let timers = !self.timers.borrow().is_empty();
         if timers {
             self.drop_cancelled_timers();
@@ -91,9 +98,9 @@ impl Loop {
             self.run_entry(this, entry)?;
         }
         // Python code looks for signals itself, and the wait for events does: this is for loops that do neither.
-        let unchecked = self.unchecked.get() + 1;
-        self.unchecked.set(unchecked % UNCHECKED_ITERATIONS);
-        if unchecked == UNCHECKED_ITERATIONS {
+        let iteration = self.iteration.get().wrapping_add(1);
+        self.iteration.set(iteration);
+        if iteration.is_multiple_of(UNCHECKED_ITERATIONS) {
             check_signals(py)
         } else {
             Ok(())
@@ -130,6 +137,7 @@ impl Loop {
         } else {
             // Whoever posts from now on wakes us. What was posted before is in the queue, which was empty a moment
             // ago, and nobody else has had the interpreter since.
+            self.snapshot.forget();
             kernel.waker.prepare_sleep();
             self.sleeping.set(true);
             let mut wait = Wait {
@@ -172,10 +180,19 @@ impl Loop {
         kernel: &Kernel,
         events: &Events,
     ) -> PyResult<()> {
+        let in_python = self.hooks.get().any(Hooks::PROCESS_EVENTS);
+        let mut rows = Vec::new();
         for event in events.iter() {
             let token = event.token;
             if self.is_own(kernel, token.fd()) {
                 self.own_event(this, kernel, token)?;
+                continue;
+            }
+            if in_python {
+                match self.event_row(this, token, event.readable, event.writable)? {
+                    Some(row) => rows.push(row),
+                    None => self.registry.borrow_mut().disarm(&kernel.poller, token),
+                }
                 continue;
             }
             let mut taken = false;
@@ -205,25 +222,29 @@ impl Loop {
                 self.registry.borrow_mut().disarm(&kernel.poller, token);
             }
         }
+        if in_python {
+            return Self::process_events_in_python(this, rows);
+        }
         Ok(())
     }
 
     fn run_entry(&self, this: &Bound<'_, Loop>, entry: Entry) -> PyResult<()> {
         let py = this.py();
+        // A tool that replaced `Handle._run` sees every callback run.
+        let native = !self.debug.get() && !run_is_replaced();
         match entry {
-            Entry::Handle(handle) if !self.debug.get() => handles::run(py, &handle),
+            Entry::Handle(handle) if native => handles::run(py, &handle),
             Entry::Handle(handle) => {
                 if handles::is_cancelled(&handle) {
                     return Ok(());
                 }
-                // In debug mode through the Python method, which may be wrapped by a tool.
                 self.run_timed(this, &handle, || run_in_python(py, &handle))
             }
             Entry::Step {
                 callback,
                 argument,
                 context,
-            } if !self.debug.get() => {
+            } if native => {
                 let argument = argument.as_ref();
                 match call::call_in_exact_context(py, &context, &callback, argument) {
                     Ok(_) => Ok(()),
@@ -251,11 +272,7 @@ impl Loop {
                 {
                     return Ok(());
                 }
-                if self.debug.get() {
-                    self.run_timed(this, &handle, || run_in_python(py, &handle))
-                } else {
-                    run_in_python(py, &handle)
-                }
+                self.run_timed(this, &handle, || run_in_python(py, &handle))
             }
             Entry::Ready(token, direction) => {
                 // The watcher may have changed hands since the event: whoever has the token now, or nobody.
@@ -268,12 +285,15 @@ impl Loop {
                 let Some(watcher) = watcher else {
                     return Ok(());
                 };
-                if self.debug.get() {
-                    let named = watcher.handle_for_reports(this, direction)?;
-                    self.run_timed(this, &named, || watcher.run(this, token.fd(), direction))
-                } else {
-                    watcher.run(this, token.fd(), direction)
+                if native {
+                    return watcher.run(this, token.fd(), direction);
                 }
+                if run_is_replaced() {
+                    let handle = watcher.handle_for_event(this, token, direction)?;
+                    return self.run_timed(this, &handle, || run_in_python(py, &handle));
+                }
+                let named = watcher.handle_for_reports(this, direction)?;
+                self.run_timed(this, &named, || watcher.run(this, token.fd(), direction))
             }
         }
     }

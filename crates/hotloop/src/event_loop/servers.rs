@@ -1,7 +1,16 @@
 //! Servers: the native accept loop behind asyncio's `Server` object, and `_make_socket_transport`.
+//!
+//! # How many connections one turn takes
+//! asyncio takes up to `backlog` connections before anything else runs, which with the backlog of 2048 that some
+//! servers ask for starves timers and other connections for tens of milliseconds when a flood arrives. Nothing is lost by
+//! taking fewer: epoll is level-triggered and reports the socket again in the next iteration, after everybody else's
+//! turn. So a turn takes at most [`MOST_PER_TURN`], about a millisecond's work.
+//! Nor does a turn ask the kernel for a connection that is not there, when it can help it: it takes one; if the very
+//! next iteration finds more, twice as many, and so on; after a pause, one again.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hotloop_reactor::{self as reactor, Address, Direction};
 use pyo3::intern;
@@ -15,11 +24,14 @@ use crate::handles;
 use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, call};
-use crate::transports::stream::{Options, Origin, adopt, new_stream};
+use crate::transports::stream::{Options, Origin, new_stream, socket_of_accepted};
 
 use super::hooks::Hooks;
 use super::watch_fd::fileno;
 use super::{Loop, Watcher};
+
+/// See the header.
+const MOST_PER_TURN: u32 = 64;
 
 /// A listening socket that serves: what `_start_serving` was given.
 #[pyclass(frozen, module = "hotloop._core")]
@@ -28,7 +40,12 @@ pub(crate) struct Listener {
     socket: Ref,
     ssl_context: Ref,
     server: Ref,
-    backlog: u32,
+    backlog: i64,
+    /// How many connections the last turn was to take, and the iteration (as the loop counts them) that it was in.
+    batch: AtomicU32,
+    turn: AtomicU32,
+    /// Whether accepted connections inherit `TCP_NODELAY`, as Linux lets them (tcp(7)).
+    nodelay: bool,
     ssl_timeouts: [Ref; 2],
     /// The context of the accept callback, in which protocols are made.
     context: Ref,
@@ -74,7 +91,7 @@ impl Loop {
         server: Option<&Bound<'py, PyAny>>,
         context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (sock,))?;
+        slf.get().ensure_no_transport(slf, sock)?;
         new_stream(
             slf,
             Origin::Socket(sock.clone()),
@@ -108,6 +125,24 @@ impl Loop {
         let or_none =
             |object: Option<&Bound<'_, PyAny>>| object.map_or_else(|| none(py), Ref::from);
         let fd = fileno(sock)?;
+        if slf.get().hooks.get().any(Hooks::ACCEPT) {
+            let accept = slf.getattr(intern!(py, "_accept_connection"))?;
+            let args = (
+                fd,
+                accept,
+                protocol_factory,
+                sock,
+                sslcontext,
+                server,
+                backlog,
+                ssl_handshake_timeout,
+                ssl_shutdown_timeout,
+            );
+            return slf.call_method1(intern!(py, "_add_reader"), args).map(drop);
+        }
+        // SAFETY: the caller holds the socket whose descriptor this is.
+        let listening = unsafe { BorrowedFd::borrow_raw(fd) };
+        let nodelay = reactor::is_tcp(listening) && reactor::set_nodelay(listening).is_ok();
         let listener = Bound::new(
             py,
             Listener {
@@ -115,7 +150,10 @@ impl Loop {
                 socket: sock.into(),
                 ssl_context: or_none(sslcontext),
                 server: or_none(server),
-                backlog: u32::try_from(backlog.max(0)).unwrap_or(u32::MAX),
+                backlog,
+                batch: AtomicU32::new(0),
+                turn: AtomicU32::new(0),
+                nodelay,
                 ssl_timeouts: [
                     or_none(ssl_handshake_timeout),
                     or_none(ssl_shutdown_timeout),
@@ -130,19 +168,19 @@ impl Loop {
 }
 
 impl Listener {
-    /// The listening socket has connections: takes them, at most as many as may be waiting.
+    /// The listening socket has connections: takes some.
     pub(super) fn accept(this: &Bound<'_, Loop>, slf: &Bound<'_, Self>, fd: RawFd) -> PyResult<()> {
         let py = this.py();
         let listener = slf.get();
         let context = listener.context.clone_ref(py);
         call::within_context(py, &context, || {
-            for _ in 0..listener.backlog {
+            let batch = listener.next_batch(this.get().iteration());
+            for _ in 0..batch {
                 // A callback may have closed the server, and its descriptor with it.
-                if !still_listening(this, slf, fd) {
+                if !still_listening(this, slf, fd)? {
                     return Ok(());
                 }
-                // SAFETY: the socket object is held by the listener, and the registry would not name it if it
-                // had been closed through the server.
+                // SAFETY: the socket object is held by the listener, and has just said that this is its descriptor.
                 let accepted = reactor::accept(unsafe { BorrowedFd::borrow_raw(fd) });
                 match accepted {
                     Ok((descriptor, peer)) => listener.connected(this, descriptor, peer)?,
@@ -157,6 +195,18 @@ impl Listener {
         })
     }
 
+    /// How many connections to take in this iteration: see the header.
+    fn next_batch(&self, iteration: u32) -> u32 {
+        let last_turn = self.turn.swap(iteration, Ordering::Relaxed);
+        let batch = if iteration.wrapping_sub(last_turn) == 1 {
+            (self.batch.load(Ordering::Relaxed) * 2).clamp(1, MOST_PER_TURN)
+        } else {
+            1
+        };
+        self.batch.store(batch, Ordering::Relaxed);
+        batch
+    }
+
     fn connected(
         &self,
         this: &Bound<'_, Loop>,
@@ -165,7 +215,7 @@ impl Listener {
     ) -> PyResult<()> {
         let py = this.py();
         let native = self.ssl_context.bind(py).is_none()
-            && !this.get().hooks.get().any(Hooks::MAKE_SOCKET_TRANSPORT)
+            && !this.get().hooks.get().any(Hooks::ACCEPTED)
             && !this.get().debug.get();
         if !native {
             return self.connected_in_python(this, descriptor, peer);
@@ -185,7 +235,12 @@ impl Listener {
                 context,
                 ..Options::default()
             };
-            new_stream(this, Origin::Accepted(descriptor, peer), &protocol, options)
+            let origin = Origin::Accepted {
+                descriptor,
+                peer,
+                nodelay: self.nodelay,
+            };
+            new_stream(this, origin, &protocol, options)
         });
         match made {
             Ok(_) => Ok(()),
@@ -212,11 +267,8 @@ impl Listener {
         descriptor: OwnedFd,
         peer: Option<Address>,
     ) -> PyResult<()> {
-        use std::os::fd::{AsRawFd, IntoRawFd};
         let py = this.py();
-        let socket = adopt(py, descriptor.as_raw_fd(), 0)?;
-        let _ = descriptor.into_raw_fd(); // the socket has it now
-        socket.call_method1(intern!(py, "setblocking"), (false,))?;
+        let socket = socket_of_accepted(&self.socket.bind(py), descriptor)?;
         let address = match &peer {
             Some(peer) => crate::address::to_python(py, peer)?,
             None => none(py),
@@ -275,7 +327,7 @@ impl Listener {
             imports(py)?.transport_socket.bind(py).call1((&socket,))?,
         )?;
         this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
-        this.get().unwatch(py, fd, Direction::Read)?;
+        this.get().unwatch(this, fd, Direction::Read)?;
         let [handshake, shutdown] = &self.ssl_timeouts;
         let args = (
             imports(py)?.accept_retry_delay,
@@ -330,11 +382,27 @@ impl Loop {
     }
 }
 
-fn still_listening(this: &Bound<'_, Loop>, listener: &Bound<'_, Listener>, fd: RawFd) -> bool {
-    match this.get().registry.borrow().watcher(fd, Direction::Read) {
+/// Whether the listener is still the one that waits for the descriptor, and the descriptor that of its socket: one that
+/// was closed behind the server's back may have left its number to another socket.
+fn still_listening(
+    this: &Bound<'_, Loop>,
+    listener: &Bound<'_, Listener>,
+    fd: RawFd,
+) -> PyResult<bool> {
+    let py = this.py();
+    let registered = match this.get().registry.borrow().watcher(fd, Direction::Read) {
         Some(Watcher::Listener(known)) => known.as_ptr() == listener.as_ptr(),
         _ => false,
+    };
+    if !registered {
+        return Ok(false);
     }
+    let socket = listener.get().socket.bind(py);
+    let now: RawFd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
+    if now != fd {
+        this.get().unwatch(this, fd, Direction::Read)?;
+    }
+    Ok(now == fd)
 }
 
 fn is_no_connection(error: &io::Error) -> bool {

@@ -152,7 +152,6 @@ unsafe fn free_handle(object: *mut PyObject) {
         let fields: *mut HandleObject = object.cast();
         ffi::PyObject_GC_UnTrack(object.cast());
         clear_weak_references(object);
-        pool::track_object((*fields).context); // P5
         clear_fields(&raw mut *fields);
         let kind = ffi::Py_TYPE(object);
         if pool::keep(fields) {
@@ -275,7 +274,6 @@ unsafe fn clear_references(fields: *mut HandleObject) {
     unsafe {
         ffi::Py_CLEAR(&raw mut (*fields).callback);
         ffi::Py_CLEAR(&raw mut (*fields).args);
-        pool::track_object((*fields).context); // P5
         ffi::Py_CLEAR(&raw mut (*fields).context);
         ffi::Py_CLEAR(&raw mut (*fields).event_loop);
         ffi::Py_CLEAR(&raw mut (*fields).source_traceback);

@@ -18,7 +18,7 @@ use crate::event_loop::Loop;
 use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::heap_type::{HeapType, attribute, getter, method_noargs};
-use crate::python::{Ref, call};
+use crate::python::{Ref, Snapshot, call};
 
 use layout::{HandleObject, ThreadSafeHandleObject, TimerHandleObject};
 pub(crate) use pool::{Queued, track};
@@ -50,12 +50,7 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<HandleTypes> {
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
         slots: layout::handle_slots(),
         methods: vec![method_noargs!(c"cancel", c"Cancel the callback.", cancel)],
-        // Stands before the slot of the base: a context must not change hands untracked (P5 of the pool).
-        getters: vec![attribute(
-            c"_context",
-            getter!(get_context),
-            Some(set_context),
-        )],
+        getters: vec![context_attribute()],
         members: vec![],
     };
     let timer = HeapType {
@@ -68,7 +63,7 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<HandleTypes> {
             c"Cancel the callback.",
             cancel_timer
         )],
-        getters: vec![],
+        getters: vec![context_attribute()],
         members: vec![],
     };
     let thread_safe = match events.getattr("_ThreadSafeHandle") {
@@ -109,7 +104,7 @@ pub(crate) fn new_handle(
     context: Option<Ref>,
 ) -> PyResult<Ref> {
     let kind = imports(py)?.handle_types.handle.as_ptr().cast();
-    let context = context_or_copy(py, context)?;
+    let context = context_or_snapshot(py, event_loop, context)?;
     // SAFETY: A4: `kind` is the type made for `HandleObject`.
     let handle = unsafe { pool::allocate(py, kind)? };
     fill(py, &handle, event_loop, callback, args, context);
@@ -129,9 +124,9 @@ pub(crate) fn new_posted(
     context: Option<Ref>,
 ) -> PyResult<Ref> {
     let Some(thread_safe) = &imports(py)?.handle_types.thread_safe else {
-        return new_posted_without_lock(py, event_loop, callback, args, context);
+        return new_handle(py, event_loop, callback, args, context);
     };
-    let context = context_or_copy(py, context)?;
+    let context = context_or_snapshot(py, event_loop, context)?;
     let lock = thread_safe.lock.bind(py).call0()?;
     // SAFETY: A3 by `from_new`; A4: `kind` is the type made for `ThreadSafeHandleObject`, whose memory is zeroed. The
     // collector may visit the object from now on: null fields are passed over.
@@ -146,25 +141,6 @@ pub(crate) fn new_posted(
     }
 }
 
-/// A handle that another thread posts. Thousands can wait before the loop's thread gets its turn, so the copy of
-/// the context is kept from the collector, too (rule P5 of the pool).
-fn new_posted_without_lock(
-    py: Python<'_>,
-    event_loop: &Bound<'_, Loop>,
-    callback: Ref,
-    args: Ref,
-    context: Option<Ref>,
-) -> PyResult<Ref> {
-    if context.is_some() || !event_loop.get().thread_id.is_some() {
-        return new_handle(py, event_loop, callback, args, context);
-    }
-    let context = call::copy_context(py)?;
-    let handle = new_handle(py, event_loop, callback, args, Some(context.clone_ref(py)))?;
-    // Not before the handle has it: whatever fails until then would free an untracked context (P5).
-    pool::untrack_context(&context);
-    Ok(handle)
-}
-
 /// A handle for a timer that is due at `when` (a number of seconds on the loop's clock).
 pub(crate) fn new_timer(
     py: Python<'_>,
@@ -175,7 +151,7 @@ pub(crate) fn new_timer(
     context: Option<Ref>,
 ) -> PyResult<Ref> {
     let kind = imports(py)?.handle_types.timer.as_ptr().cast();
-    let context = context_or_copy(py, context)?;
+    let context = context_or_snapshot(py, event_loop, context)?;
     // SAFETY: A3 by `from_new`; A4: `kind` is the type made for `TimerHandleObject`, whose memory is zeroed. The
     // collector may visit the object from now on: null fields are passed over.
     unsafe {
@@ -277,17 +253,35 @@ fn cancel_timer<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult
     cancel(py, slf)
 }
 
+/// Stands before the slot of the base: nobody is shown a snapshot that others share (its rule S3).
+fn context_attribute() -> ffi::PyGetSetDef {
+    attribute(c"_context", getter!(get_context), Some(set_context))
+}
+
 fn get_context<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
-    // SAFETY: A4, A2: a getter of the native type; the field holds a reference or nothing.
-    unsafe {
-        let context = (*slf.as_ptr().cast::<HandleObject>()).context;
+    let fields: *mut HandleObject = slf.as_ptr().cast();
+    // SAFETY: A4, A2: a getter of the native types; the field holds a reference or nothing.
+    let context = unsafe {
+        let context = (*fields).context;
         if context.is_null() {
             return Err(pyo3::exceptions::PyAttributeError::new_err("_context"));
         }
-        pool::track_object(context);
-        let _ = py;
-        Ok(Ref::from_borrowed(context))
+        Ref::from_borrowed(context)
+    };
+    match Snapshot::of(&context, py) {
+        Some(snapshot) => own_context(py, &slf.to_owned().into(), snapshot),
+        None => Ok(context),
     }
+}
+
+/// Gives a handle a context of its own instead of the snapshot that it has.
+fn own_context(py: Python<'_>, handle: &Ref, snapshot: &Snapshot) -> PyResult<Ref> {
+    let own = snapshot.copy(py)?;
+    let fields: *mut HandleObject = handle.as_ptr().cast();
+    // SAFETY: A4 by the callers; A5: the field has its new value before the snapshot is dropped, which the caller
+    // holds.
+    unsafe { replace(&raw mut (*fields).context, own.clone_ref(py).into_ptr()) };
+    Ok(own)
 }
 
 unsafe extern "C" fn set_context(
@@ -298,15 +292,18 @@ unsafe extern "C" fn set_context(
     // SAFETY: A1, A4: a setter of the native type; a null value means deletion. Nothing here unwinds.
     unsafe {
         let fields: *mut HandleObject = slf.cast();
-        pool::track_object((*fields).context);
         ffi::Py_XINCREF(value);
         replace(&raw mut (*fields).context, value);
     }
     0
 }
 
-fn context_or_copy(py: Python<'_>, context: Option<Ref>) -> PyResult<Ref> {
-    context.map_or_else(|| call::copy_context(py), Ok)
+fn context_or_snapshot(
+    py: Python<'_>,
+    event_loop: &Bound<'_, Loop>,
+    context: Option<Ref>,
+) -> PyResult<Ref> {
+    context.map_or_else(|| event_loop.get().snapshot.of_current(py), Ok)
 }
 
 /// Sets the fields that both kinds have.

@@ -6,11 +6,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::imports::imports;
-use crate::python::{Ref, call};
+use crate::python::{Ref, Snapshot, call};
 
 use super::layout::HandleObject;
 #[cfg(Py_3_14)]
 use super::layout::ThreadSafeHandleObject;
+use super::own_context;
 
 /// Runs a native handle, unless it was cancelled.
 ///
@@ -62,7 +63,19 @@ pub(crate) fn run_unlocked(py: Python<'_>, handle: &Ref) -> PyResult<()> {
             Ref::from_borrowed((*fields).context),
         )
     };
-    let result = call::call_in_context(py, &context, &callback, &args);
+    let result = match Snapshot::of(&context, py) {
+        Some(snapshot) => {
+            // SAFETY: A2.
+            if unsafe { ffi::Py_REFCNT(handle.as_ptr()) } == 1 {
+                snapshot.call(py, &callback, &args)
+            } else {
+                // Whoever keeps the handle may look at its context later: what the callback changed is in there.
+                own_context(py, handle, snapshot)
+                    .and_then(|own| call::call_in_context(py, &own, &callback, &args))
+            }
+        }
+        None => call::call_in_context(py, &context, &callback, &args),
+    };
     match result {
         Ok(_) => Ok(()),
         Err(error) if call::ends_the_loop(py, &error) => Err(error),

@@ -121,8 +121,8 @@ impl Stream {
         let py = transport.py();
         if let Some(this) = self.event_loop(py) {
             // Out of the poller before the number is free again.
-            this.get().unwatch(py, self.fd, Direction::Read)?;
-            this.get().unwatch(py, self.fd, Direction::Write)?;
+            this.get().unwatch(&this, self.fd, Direction::Read)?;
+            this.get().unwatch(&this, self.fd, Direction::Write)?;
             this.get().unregister_transport(self.fd, transport);
         }
         let closed = self.close_owner(py);
@@ -163,8 +163,8 @@ impl Stream {
         let described = self.describe(transport);
         // First what must not be left out: at interpreter shutdown the warning may not even be importable.
         if let Some(this) = self.event_loop(py) {
-            this.get().unwatch(py, self.fd, Direction::Read)?;
-            this.get().unwatch(py, self.fd, Direction::Write)?;
+            this.get().unwatch(&this, self.fd, Direction::Read)?;
+            this.get().unwatch(&this, self.fd, Direction::Write)?;
             this.get().unregister_transport(self.fd, transport);
         }
         let closed = self.close_owner(py);
@@ -177,9 +177,9 @@ impl Stream {
             named.set_item("source", transport)?;
             let kind = py.get_type::<pyo3::exceptions::PyResourceWarning>();
             let text = format!("unclosed transport {described}");
-            py.import("warnings")?
-                .call_method("warn", (text, kind), Some(&named))
-                .map(drop)
+            // Taken at import: at interpreter shutdown nothing can be imported.
+            let warn = imports(py)?.warn.bind(py);
+            warn.call((text, kind), Some(&named)).map(drop)
         });
         warned.and(closed).and(detached)
     }

@@ -12,6 +12,7 @@ use crate::event_loop::{Loop, Watcher};
 use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, RefSlot, call};
+use crate::streams::Feed;
 
 use super::owner::Owner;
 use super::{Stream, layout};
@@ -24,8 +25,17 @@ const LOW_WATER: usize = HIGH_WATER / 4;
 pub(crate) enum Origin<'py> {
     /// A Python socket, connected.
     Socket(Bound<'py, PyAny>),
-    /// A new connection of a listening socket.
-    Accepted(OwnedFd, Option<Address>),
+    /// A new connection of a listening socket, and whether it has inherited `TCP_NODELAY`.
+    Accepted {
+        descriptor: OwnedFd,
+        peer: Option<Address>,
+        nodelay: bool,
+    },
+    /// A descriptor that we have connected, with the peer's address if that is known.
+    Connected {
+        descriptor: OwnedFd,
+        peer: Option<Address>,
+    },
 }
 
 /// What a transport may be made with, besides its protocol.
@@ -52,15 +62,25 @@ pub(crate) fn new_stream<'py>(
         server,
         context,
     } = options;
-    let (fd, owner, accepted_from) = match origin {
+    let (fd, owner, accepted_from, nodelay) = match origin {
         Origin::Socket(socket) => {
             let fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
             this.get().claim(py, fd)?; // fails if the loop is closed: before the socket counts us as a user
-            (fd, Owner::of_socket(&socket)?, None)
+            (fd, Owner::of_socket(&socket)?, None, false)
         }
-        Origin::Accepted(descriptor, peer) => {
-            this.get().claim(py, descriptor.as_raw_fd())?;
-            (descriptor.as_raw_fd(), Owner::Descriptor(descriptor), peer)
+        Origin::Accepted {
+            descriptor,
+            peer,
+            nodelay,
+        } => {
+            let fd = descriptor.as_raw_fd();
+            this.get().claim(py, fd)?;
+            (fd, Owner::Descriptor(descriptor), peer, nodelay)
+        }
+        Origin::Connected { descriptor, peer } => {
+            let fd = descriptor.as_raw_fd();
+            this.get().claim(py, fd)?;
+            (fd, Owner::Descriptor(descriptor), peer, false)
         }
     };
     let knows_peer = match extra {
@@ -75,7 +95,7 @@ pub(crate) fn new_stream<'py>(
         if peer.is_none() && !knows_peer {
             peer = reactor::peer_address(borrowed).ok().flatten();
         }
-        if matches!(local, Some(Address::V4(_) | Address::V6(_))) {
+        if !nodelay && matches!(local, Some(Address::V4(_) | Address::V6(_))) {
             // Small writes are sent at once. Sockets of other protocols over IP refuse, which is no loss.
             let _ = reactor::set_nodelay(borrowed);
         }
@@ -90,6 +110,7 @@ pub(crate) fn new_stream<'py>(
         read_context: RefSlot::default(),
         write_context: RefSlot::default(),
         buffered: Cell::new(false),
+        feed: Cell::new(None),
         protocol_connected: Cell::new(false),
         queue: RefCell::new(WriteQueue::new()),
         high_water: Cell::new(HIGH_WATER),
@@ -165,6 +186,7 @@ impl Stream {
         let py = protocol.py();
         self.buffered
             .set(protocol.is_instance(&imports(py)?.buffered_protocol.bind(py))?);
+        self.feed.set(Feed::of(protocol)?);
         self.protocol_connected.set(true);
         drop(self.protocol.replace(Some(protocol.into())));
         Ok(())
