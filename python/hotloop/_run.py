@@ -52,11 +52,17 @@ def run(
         return runner.run(main)
 
 
-def install() -> None:
+def install(*, streams: bool = False) -> None:
     """Make hotloop the loop of `asyncio.run` and `asyncio.new_event_loop` in this process.
 
     This sets an event-loop policy. asyncio deprecates policies from 3.14 on and says so when one
     is set; prefer `hotloop.run` or `loop_factory=hotloop.EventLoop`.
+
+    Arguments:
+        streams: True also puts hotloop's `open_connection`, `start_server`, `open_unix_connection`
+            and `start_unix_server` in place of asyncio's, for programs that cannot change their
+            calls. What a module has imported by name before (`from asyncio import start_server`)
+            stays asyncio's, and so do the classes. `hotloop.uninstall_streams` undoes it.
 
     Raises:
         RuntimeError: this Python's asyncio has no policies (3.16 and later).
@@ -64,3 +70,7 @@ def install() -> None:
     from ._policy import EventLoopPolicy
 
     asyncio.set_event_loop_policy(EventLoopPolicy())
+    if streams:
+        from ._streams import install_streams
+
+        install_streams()

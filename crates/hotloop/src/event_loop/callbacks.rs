@@ -5,6 +5,8 @@
 //! debug mode) is handed to the running Python's own `BaseEventLoop` method, which raises or does what asyncio
 //! does, in its words.
 
+use std::ffi::CStr;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -50,8 +52,13 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
         ),
         method_fast!(
             c"create_task",
-            c"create_task($self, /, coro, **kwargs)\n--\n\nSchedule a coroutine object; return a task.",
+            CREATE_TASK,
             create_task
+        ),
+        method_fast!(
+            c"run_in_executor",
+            c"run_in_executor($self, /, executor, func, *args)\n--\n\nRun a function in a thread or process of an executor; return a future.",
+            super::executors::run_in_executor
         ),
         method_noargs!(c"get_debug", c"get_debug($self, /)\n--\n\nReturn the debug mode, a bool.", get_debug),
         method_noargs!(
@@ -60,6 +67,14 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
             create_future
         ),
     ];
+    put_methods(class, methods)
+}
+
+/// Puts fastcall methods on a class that PyO3 has made.
+pub(crate) fn put_methods(
+    class: &Bound<'_, PyType>,
+    methods: Vec<ffi::PyMethodDef>,
+) -> PyResult<()> {
     for definition in Vec::leak(methods) {
         // SAFETY: A1, A2: the class is alive, the definition is leaked; A3 by `from_new`.
         let descriptor = unsafe {
@@ -69,11 +84,18 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
             )?
         };
         // SAFETY: the names of the definitions are C string literals.
-        let name = unsafe { std::ffi::CStr::from_ptr(definition.ml_name) };
+        let name = unsafe { CStr::from_ptr(definition.ml_name) };
         class.setattr(name.to_string_lossy().as_ref(), descriptor.bind(class.py()))?;
     }
     Ok(())
 }
+
+/// The signature is that of the version: the task's own keywords are passed on from 3.14 on.
+#[cfg(Py_3_14)]
+const CREATE_TASK: &CStr =
+    c"create_task($self, /, coro, **kwargs)\n--\n\nSchedule a coroutine object; return a task.";
+#[cfg(not(Py_3_14))]
+const CREATE_TASK: &CStr = c"create_task($self, /, coro, *, name=None, context=None)\n--\n\nSchedule a coroutine object; return a task.";
 
 /// The loop of a method that the interpreter called on it.
 pub(super) fn receiver<'a, 'py>(slf: &'a Borrowed<'_, 'py, PyAny>) -> &'a Bound<'py, Loop> {
@@ -87,6 +109,9 @@ fn call_soon<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let this = receiver(&slf);
+    if this.get().hooks.get().any(Hooks::INSIDE_CALL_SOON) {
+        return forward(py, slf, arguments, |base| &base.call_soon);
+    }
     if let Some(step) = task_step(py, this, arguments)? {
         this.get().push_ready(step);
         return Ok(none(py));
@@ -154,7 +179,7 @@ fn call_soon_threadsafe<'py>(
 ) -> PyResult<Ref> {
     let this = receiver(&slf);
     match Call::parse(py, this, arguments, 0)? {
-        Some(call) if !this.get().hooks.get().any(Hooks::WRITE_TO_SELF) => {
+        Some(call) if !this.get().hooks.get().any(Hooks::INSIDE_THREADSAFE) => {
             let handle = handles::new_posted(py, this, call.callback, call.args, call.context)?;
             this.get()
                 .push_ready(Entry::Handle(handles::Queued::new(handle.clone_ref(py))));
@@ -170,7 +195,8 @@ fn get_debug<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Re
     Ok(boolean(py, receiver(&slf).get().debug.get()))
 }
 
-fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+/// `loop.create_future()`, where nobody has overridden it.
+pub(crate) fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
     if receiver(&slf).get().native_futures.get() {
         return tasks::new_future(py, receiver(&slf));
     }

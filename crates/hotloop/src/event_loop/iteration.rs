@@ -14,7 +14,7 @@ use crate::imports::imports;
 use crate::python::{Ref, call};
 use crate::tasks;
 
-use super::hooks::Hooks;
+use super::hooks::{Hooks, run_is_replaced};
 use super::watch_fd::Watcher;
 use super::{Entry, Kernel, Loop};
 
@@ -48,6 +48,11 @@ impl Loop {
 }
 
 impl Loop {
+    /// The number of the iteration that is under way; it wraps around.
+    pub(super) fn iteration(&self) -> u32 {
+        self.iteration.get()
+    }
+
     fn run_until_stopped(&self, this: &Bound<'_, Self>) -> PyResult<()> {
         loop {
             if self.hooks.get().any(Hooks::RUN_ONCE) {
@@ -64,6 +69,7 @@ impl Loop {
     /// The loop no longer runs, so it may become garbage together with what waits.
     pub(super) fn set_not_running(&self) {
         drop(self.thread_id.take());
+        self.snapshot.forget();
         self.track_waiting_handles();
     }
 
@@ -87,6 +93,7 @@ impl Loop {
 
     fn iterate(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
         let py = this.py();
+        self.notice_changes(this)?;
         let timers = !self.timers.borrow().is_empty();
         if timers {
             self.leave_task(py)?;
@@ -105,9 +112,9 @@ impl Loop {
             self.run_entry(this, entry)?;
         }
         // Python code looks for signals itself, and the wait for events does: this is for loops that do neither.
-        let unchecked = self.unchecked.get() + 1;
-        self.unchecked.set(unchecked % UNCHECKED_ITERATIONS);
-        if unchecked == UNCHECKED_ITERATIONS {
+        let iteration = self.iteration.get().wrapping_add(1);
+        self.iteration.set(iteration);
+        if iteration.is_multiple_of(UNCHECKED_ITERATIONS) {
             self.leave_task(py)?;
             check_signals(py)
         } else {
@@ -128,6 +135,8 @@ impl Loop {
         } else {
             // A signal that came before now must not wait for the next event; later ones end the wait.
             check_signals(py)?;
+            // Here, because a value that is freed by it may schedule something.
+            self.snapshot.forget();
             if self.ready.borrow().is_empty() {
                 self.time_to_wait(this)?
             } else {
@@ -188,10 +197,19 @@ impl Loop {
         kernel: &Kernel,
         events: &Events,
     ) -> PyResult<()> {
+        let in_python = self.hooks.get().any(Hooks::PROCESS_EVENTS);
+        let mut rows = Vec::new();
         for event in events.iter() {
             let token = event.token;
             if self.is_own(kernel, token.fd()) {
                 self.own_event(this, kernel, token)?;
+                continue;
+            }
+            if in_python {
+                match self.event_row(this, token, event.readable, event.writable)? {
+                    Some(row) => rows.push(row),
+                    None => self.registry.borrow_mut().disarm(&kernel.poller, token),
+                }
                 continue;
             }
             let mut taken = false;
@@ -221,12 +239,17 @@ impl Loop {
                 self.registry.borrow_mut().disarm(&kernel.poller, token);
             }
         }
+        if in_python {
+            return Self::process_events_in_python(this, rows);
+        }
         Ok(())
     }
 
     fn run_entry(&self, this: &Bound<'_, Loop>, entry: Entry) -> PyResult<()> {
         let py = this.py();
-        if let (Entry::Task(task), false) = (&entry, self.debug.get()) {
+        // A tool that replaced `Handle._run` sees every callback run.
+        let native = !self.debug.get() && !run_is_replaced();
+        if let (Entry::Task(task), true) = (&entry, native) {
             let Err(error) = tasks::run(py, task, &self.still_current) else {
                 return Ok(());
             };
@@ -238,19 +261,18 @@ impl Loop {
         }
         self.leave_task(py)?;
         match entry {
-            Entry::Handle(handle) if !self.debug.get() => handles::run(py, &handle),
+            Entry::Handle(handle) if native => handles::run(py, &handle),
             Entry::Handle(handle) => {
                 if handles::is_cancelled(&handle) {
                     return Ok(());
                 }
-                // In debug mode through the Python method, which may be wrapped by a tool.
                 self.run_timed(this, &handle, || run_in_python(py, &handle))
             }
             Entry::Step {
                 callback,
                 argument,
                 context,
-            } if !self.debug.get() => {
+            } if native => {
                 let argument = argument.as_ref();
                 match call::call_in_exact_context(py, &context, &callback, argument) {
                     Ok(_) => Ok(()),
@@ -278,11 +300,7 @@ impl Loop {
                 {
                     return Ok(());
                 }
-                if self.debug.get() {
-                    self.run_timed(this, &handle, || run_in_python(py, &handle))
-                } else {
-                    run_in_python(py, &handle)
-                }
+                self.run_timed(this, &handle, || run_in_python(py, &handle))
             }
             Entry::Ready(token, direction) => {
                 // The watcher may have changed hands since the event: whoever has the token now, or nobody.
@@ -295,12 +313,15 @@ impl Loop {
                 let Some(watcher) = watcher else {
                     return Ok(());
                 };
-                if self.debug.get() {
-                    let named = watcher.handle_for_reports(this, direction)?;
-                    self.run_timed(this, &named, || watcher.run(this, token.fd(), direction))
-                } else {
-                    watcher.run(this, token.fd(), direction)
+                if native {
+                    return watcher.run(this, token.fd(), direction);
                 }
+                if run_is_replaced() {
+                    let handle = watcher.handle_for_event(this, token, direction)?;
+                    return self.run_timed(this, &handle, || run_in_python(py, &handle));
+                }
+                let named = watcher.handle_for_reports(this, direction)?;
+                self.run_timed(this, &named, || watcher.run(this, token.fd(), direction))
             }
         }
     }

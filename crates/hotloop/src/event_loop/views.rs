@@ -207,7 +207,7 @@ impl Entry {
                 .map(|watcher| watcher.clone_ref(py))
         };
         if let Some(watcher) = watcher {
-            return watcher.handle_for_reports(this, direction);
+            return watcher.handle_for_event(this, token, direction);
         }
         // The descriptor's owner is gone: a handle that does nothing.
         let nothing = this.getattr("is_closed")?;

@@ -1,3 +1,5 @@
 //! Native transports.
 
+pub(crate) mod datagram;
+pub(crate) mod pipe;
 pub(crate) mod stream;
