@@ -24,7 +24,8 @@ from helpers import LOOP_NAME, ErrorLog, connected, new_loop
 
 # Far above what any test needs: it ends a test that hangs, it measures nothing. A process that no
 # longer runs Python code is ended by pytest's own `faulthandler_timeout`.
-TIME_LIMIT_SECONDS = 30
+# The attacks (tests/attacks) can be told to go on for longer.
+TIME_LIMIT_SECONDS = 30 * max(1.0, float(os.environ.get("HOTLOOP_ATTACK_FACTOR", "1")))
 
 
 class TimeLimit(KeyboardInterrupt):
@@ -127,6 +128,14 @@ def loop(
 def hotloop() -> ModuleType:
     """The module ``hotloop``, for tests with the marker ``hotloop_only``."""
     return importlib.import_module("hotloop")
+
+
+@pytest.fixture(params=["hotloop", "asyncio"])
+def streams(request: pytest.FixtureRequest) -> ModuleType:
+    """A module with `StreamReader`, `open_connection` and the rest: hotloop's own, then asyncio's."""
+    if request.param == "hotloop" and LOOP_NAME != "hotloop":
+        pytest.skip("about hotloop only")
+    return importlib.import_module(request.param)
 
 
 @pytest.fixture

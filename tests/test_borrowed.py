@@ -9,56 +9,6 @@ import threading
 
 import pytest
 
-from helpers import Events
-
-
-class Datagrams(Events, asyncio.DatagramProtocol):
-    """Keeps what it receives; answers when told to."""
-
-    def __init__(self, answer=False):
-        super().__init__()
-        self.answer, self.got = answer, []
-
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def datagram_received(self, data, address):
-        self.got.append((data, address))
-        if self.answer:
-            self.transport.sendto(data.upper(), address)
-        self.note("data")
-
-    def error_received(self, exc):
-        self.note(type(exc).__name__)
-
-    def connection_lost(self, exc):
-        self.note("lost")
-
-
-async def test_udp(loop):
-    server, answering = await loop.create_datagram_endpoint(
-        lambda: Datagrams(answer=True), local_addr=("127.0.0.1", 0)
-    )
-    address = server.get_extra_info("sockname")
-    client, asking = await loop.create_datagram_endpoint(Datagrams, remote_addr=address)
-    client.sendto(b"question")
-    await asking.wait("data")
-    assert asking.got == [(b"QUESTION", address)]
-    for transport, protocol in ((client, asking), (server, answering)):
-        transport.close()
-        await protocol.wait("lost")
-
-
-async def test_udp_to_a_port_where_nobody_listens(loop):
-    with socket.socket(type=socket.SOCK_DGRAM) as gone:
-        gone.bind(("127.0.0.1", 0))
-        address = gone.getsockname()
-    transport, protocol = await loop.create_datagram_endpoint(Datagrams, remote_addr=address)
-    transport.sendto(b"x")
-    await protocol.wait("ConnectionRefusedError")
-    transport.close()
-    await protocol.wait("lost")
-
 
 async def test_pipes(loop):
     reader_end, writer_end = os.pipe()

@@ -22,14 +22,10 @@ NAMES = {
     "_accept_connection2": "_make_socket_transport, _make_ssl_transport",
     "_ensure_fd_no_transport": "_transports",
     "_make_datagram_transport": "_transports",
-    # pipes
-    "_make_read_pipe_transport": "",
-    "_make_write_pipe_transport": "",
     # subprocesses
-    "_make_subprocess_transport": "_child_watcher_callback (with a watcher of the user, 3.11-3.13)",
+    "_child_watcher_callback": "",
     # sendfile
-    "_sendfile_native": "_transports",
-    "_sock_sendfile_native": "",
+    "_sock_sendfile_native": "(where os.sendfile has been replaced)",
     "_sock_sendfile_native_impl": "",
     "_sock_sendfile_update_filepos": "",
     "_sock_add_cancellation_callback": "",

@@ -63,10 +63,14 @@ class SignalMixin(LoopBase):
             signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
         return removed
 
-    def _open_signals(self) -> None:
-        """Make the pair: signals write to one end, the loop watches the other."""
+    def _forget_signals(self) -> None:
+        """No handlers, no pair of sockets yet."""
         self._signal_handlers = {}
         self._wakeup_before = None
+        self._ssock = self._csock = None  # type: ignore[assignment]
+
+    def _open_signals(self) -> None:
+        """Make the pair: signals write to one end, the loop watches the other."""
         self._ssock, self._csock = socket.socketpair()
         self._ssock.setblocking(False)
         self._csock.setblocking(False)
@@ -110,5 +114,6 @@ class SignalMixin(LoopBase):
             for sig in list(self._signal_handlers):
                 self.remove_signal_handler(sig)
         self._watch_signal_fd(-1)
-        self._ssock.close()
-        self._csock.close()
+        for end in (self._ssock, self._csock):
+            if end is not None:  # an interrupt ended the making of the loop
+                end.close()

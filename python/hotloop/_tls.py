@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from contextvars import Context
 from typing import Any
 
+from . import _core
 from ._state import LoopBase
 
 
@@ -34,6 +36,7 @@ class TlsMixin(LoopBase):
         server: Any = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
+        context: Context | None = None,
     ) -> Any:
         """A TLS transport for a connected socket; `waiter` is told when the handshake is over.
 
@@ -48,7 +51,11 @@ class TlsMixin(LoopBase):
             ssl_handshake_timeout,
             ssl_shutdown_timeout,
         )
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
+        # `context` exists since 3.15. Not the hook: asyncio's own makes its socket transport directly here.
+        options: Any = {} if context is None else {"context": context}
+        _core.Loop._make_socket_transport(
+            self, rawsock, ssl_protocol, extra=extra, server=server, **options
+        )
         return ssl_protocol._app_transport
 
     async def start_tls(

@@ -11,9 +11,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule, PyType};
 
+use crate::event_loop::{connections, dns};
 use crate::handles::{self, HandleTypes};
 use crate::python::Ref;
-use crate::transports::{stream, tls};
+use crate::streams::asyncio_reader::AsyncioStreams;
+use crate::tasks::Tables;
+use crate::transports::{datagram, pipe, stream, tls};
 
 /// See the fields' own notes for who uses what.
 pub(crate) struct Imports {
@@ -23,6 +26,18 @@ pub(crate) struct Imports {
     pub(crate) stream_type: Py<PyType>,
     /// The native TLS protocol and its transport.
     pub(crate) tls_types: tls::TlsTypes,
+    /// Our futures and tasks, and what they take from asyncio.
+    pub(crate) tasks: Tables,
+    /// The classes of asyncio's streams, as they were.
+    pub(crate) asyncio_streams: AsyncioStreams,
+    /// The native pipe transports, over `asyncio.transports.ReadTransport` and `_FlowControlMixin`.
+    pub(crate) read_pipe_type: Py<PyType>,
+    pub(crate) write_pipe_type: Py<PyType>,
+    /// The native datagram transport, over the same and `asyncio.DatagramTransport`.
+    pub(crate) datagram_type: Py<PyType>,
+    /// What the size of a datagram transport's queue counts for each header: 8 bytes from 3.13 on, which sends empty
+    /// datagrams, too.
+    pub(crate) datagram_header_size: usize,
     /// `asyncio.BaseEventLoop`: its methods answer every call that is not of the common form.
     pub(crate) base_loop: BaseLoop,
     /// `asyncio.futures.__dict__` and `asyncio.tasks.__dict__`: `Future` and `Task` are looked up at each use,
@@ -36,6 +51,8 @@ pub(crate) struct Imports {
     context_of_asyncio: AtomicPtr<ffi::PyObject>,
     /// `asyncio.futures._set_result_unless_cancelled`.
     pub(crate) set_result_unless_cancelled: Ref,
+    /// `asyncio.futures._convert_future_exc`: asyncio's exception for one of `concurrent.futures`.
+    pub(crate) convert_future_exc: Ref,
     /// `asyncio.format_helpers._format_callback_source`, and whether it takes `debug=` (3.12.5, 3.13).
     pub(crate) format_callback_source: Ref,
     pub(crate) format_takes_debug: bool,
@@ -55,6 +72,8 @@ pub(crate) struct Imports {
     pub(crate) socket: Ref,
     /// `_socket.socket.__init__`.
     pub(crate) raw_socket_init: Ref,
+    /// `family`, `type` and `proto` of `_socket.socket`, as plain ints.
+    pub(crate) raw_socket_members: [Ref; 3],
     /// `asyncio.selector_events._SelectorSocketTransport.write`, for its words about wrong arguments.
     pub(crate) write_method: Ref,
     /// `asyncio.transports._FlowControlMixin._set_write_buffer_limits`.
@@ -64,10 +83,20 @@ pub(crate) struct Imports {
     /// `asyncio.constants`: the number of writes after a loss that pass silently, and the accept delay.
     pub(crate) log_threshold_for_lost_writes: u32,
     pub(crate) accept_retry_delay: f64,
+    /// `asyncio.Handle._run`, as it was at import.
+    pub(crate) handle_run: Ref,
+    /// `selectors.SelectorKey`.
+    pub(crate) selector_key: Ref,
     /// `asyncio.events._set_running_loop`.
     pub(crate) set_running_loop: Ref,
+    /// `warnings.warn`.
+    pub(crate) warn: Ref,
     /// `sys._getframe`.
     pub(crate) get_frame: Ref,
+    /// What look-ups use of the `socket` module.
+    pub(crate) dns: dns::Names,
+    /// What outgoing connections use of it.
+    pub(crate) sockets: connections::Names,
 }
 
 /// Functions of `asyncio.BaseEventLoop`, unbound.
@@ -78,10 +107,11 @@ pub(crate) struct BaseLoop {
     pub(crate) call_at: Ref,
     pub(crate) create_task: Ref,
     pub(crate) create_future: Ref,
+    pub(crate) run_in_executor: Ref,
 }
 
 impl Imports {
-    /// Whether an object is a task of asyncio's C half.
+    /// Whether an object is a task of asyncio's C half, or of ours.
     ///
     /// # Safety
     /// `object` is null or alive (A2).
@@ -90,7 +120,11 @@ impl Imports {
             return false;
         };
         // SAFETY: by the caller; comparing types runs no code.
-        !object.is_null() && unsafe { ffi::PyObject_TypeCheck(object, task.as_ptr().cast()) } != 0
+        !object.is_null()
+            && unsafe {
+                ffi::PyObject_TypeCheck(object, task.as_ptr().cast()) != 0
+                    || ffi::PyObject_TypeCheck(object, self.tasks.task_type.as_ptr().cast()) != 0
+            }
     }
 
     /// Whether a keyword's name is the string that `_asyncio` uses for "context"; `learn` takes the first one that
@@ -154,6 +188,12 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         handle_types: handles::make_types(py)?,
         stream_type: stream::make_type(py)?,
         tls_types: tls::make_types(py)?,
+        tasks: Tables::load(py)?,
+        asyncio_streams: AsyncioStreams::load(py)?,
+        read_pipe_type: pipe::read::make_type(py)?,
+        write_pipe_type: pipe::write::make_type(py)?,
+        datagram_type: datagram::make_type(py)?,
+        datagram_header_size: if py.version_info() >= (3, 13) { 8 } else { 0 },
         base_loop: BaseLoop {
             call_soon: method("call_soon")?,
             call_soon_threadsafe: method("call_soon_threadsafe")?,
@@ -161,6 +201,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
             call_at: method("call_at")?,
             create_task: method("create_task")?,
             create_future: method("create_future")?,
+            run_in_executor: method("run_in_executor")?,
         },
         c_task: py
             .import("_asyncio")
@@ -170,6 +211,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         step_type: AtomicPtr::new(std::ptr::null_mut()),
         context_of_asyncio: AtomicPtr::new(std::ptr::null_mut()),
         set_result_unless_cancelled: name(&futures, "_set_result_unless_cancelled")?.into(),
+        convert_future_exc: name(&futures, "_convert_future_exc")?.into(),
         futures_namespace: futures.dict().unbind(),
         tasks_namespace: py.import("asyncio.tasks")?.dict().unbind(),
         format_takes_debug: positional_and_named(&format_callback_source)?.1 > 0,
@@ -184,6 +226,14 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         raw_socket_init: name(&py.import("_socket")?, "socket")?
             .getattr("__init__")?
             .into(),
+        raw_socket_members: {
+            let raw = name(&py.import("_socket")?, "socket")?;
+            [
+                raw.getattr("family")?.into(),
+                raw.getattr("type")?.into(),
+                raw.getattr("proto")?.into(),
+            ]
+        },
         write_method: name(
             &py.import("asyncio.selector_events")?,
             "_SelectorSocketTransport",
@@ -197,8 +247,15 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         log_threshold_for_lost_writes: name(&constants, "LOG_THRESHOLD_FOR_CONNLOST_WRITES")?
             .extract()?,
         accept_retry_delay: name(&constants, "ACCEPT_RETRY_DELAY")?.extract()?,
+        handle_run: name(&py.import("asyncio.events")?, "Handle")?
+            .getattr("_run")?
+            .into(),
+        selector_key: name(&py.import("selectors")?, "SelectorKey")?.into(),
         set_running_loop: name(&py.import("asyncio.events")?, "_set_running_loop")?.into(),
+        warn: name(&py.import("warnings")?, "warn")?.into(),
         get_frame: name(&py.import("sys")?, "_getframe")?.into(),
+        dns: dns::Names::load(py)?,
+        sockets: connections::Names::load(py)?,
     })
 }
 

@@ -7,9 +7,13 @@
 mod address;
 mod errors;
 mod event_loop;
+#[cfg(feature = "faults")]
+mod faults;
 mod handles;
 mod imports;
 mod python;
+mod streams;
+mod tasks;
 mod tls;
 mod transports;
 
@@ -26,16 +30,35 @@ mod _core {
     #[pymodule_export]
     use crate::event_loop::_after_fork_in_child;
 
+    #[pymodule_export]
+    use crate::event_loop::_note_loop_class;
+    #[pymodule_export]
+    use crate::streams::{_register_streams, Protocol, Reader, Writer};
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
         crate::event_loop::callbacks::add_methods(&py.get_type::<Loop>())?;
+        crate::streams::add_methods(py)?;
+        crate::python::snapshot::try_layout(py)?;
+        #[cfg(feature = "faults")]
+        crate::faults::add_functions(module)?;
         let imports = crate::imports::imports(py)?;
         module.add("Handle", imports.handle_types.handle.bind(py))?;
         module.add("TimerHandle", imports.handle_types.timer.bind(py))?;
         module.add("SocketTransport", imports.stream_type.bind(py))?;
         module.add("SSLProtocol", imports.tls_types.protocol.bind(py))?;
         module.add("SSLTransport", imports.tls_types.transport.bind(py))?;
+        module.add("Future", imports.tasks.future_type.bind(py))?;
+        module.add("Task", imports.tasks.task_type.bind(py))?;
+        module.add("task_factory", imports.tasks.task_factory.bind(py))?;
+        module.add(
+            "_eager_task_factory",
+            imports.tasks.eager_task_factory.bind(py),
+        )?;
+        module.add("ReadPipeTransport", imports.read_pipe_type.bind(py))?;
+        module.add("WritePipeTransport", imports.write_pipe_type.bind(py))?;
+        module.add("DatagramTransport", imports.datagram_type.bind(py))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -11,10 +11,17 @@
 #![warn(missing_docs)]
 
 mod address;
+mod blocking_mode;
 mod borrow_fd;
 mod clock;
+mod datagram;
+#[cfg(feature = "faults")]
+pub mod faults;
+#[cfg(not(feature = "faults"))]
+mod faults;
 mod inbox;
 mod interest;
+mod pipe;
 mod poller;
 mod ready;
 mod registry;
@@ -28,16 +35,20 @@ mod waker;
 mod write_queue;
 
 pub use address::{Address, UnixName};
+pub use blocking_mode::BlockingMode;
 pub use clock::{now_nanos, now_seconds};
+pub use datagram::{MOST_SENT, Outgoing, ReceiveBatch, send_batch};
 pub use inbox::{Drain, Inbox};
 pub use interest::{Direction, Interest};
+pub use pipe::{PipeKind, pipe_kind, read_pipe, write_pipe, write_pipe_vectored};
 pub use poller::{Event, Events, Poller};
 pub use ready::ReadyQueue;
 pub use registry::{Forgotten, Registry, Replaced};
 pub use sleep_state::SleepState;
 pub use socket::{
-    Family, accept, connect, family, is_tcp, local_address, peer_address, recv, recv_from,
-    recv_uninit, send, send_to, send_vectored, set_nodelay, shutdown_write, take_error,
+    Family, accept, connect, family, is_tcp, keeps_messages, local_address, peer_address, recv,
+    recv_from, recv_uninit, send, send_to, send_vectored, set_nodelay, shutdown_write,
+    stream_socket, take_error,
 };
 pub use timers::Timers;
 pub use token::Token;

@@ -14,6 +14,7 @@ use rustix::net::{
     SocketFlags, SocketType, ipproto, sockopt,
 };
 
+use crate::faults::{self, Call};
 use crate::{Address, UnixName};
 
 /// `IOV_MAX` of Linux: what one `sendmsg` takes.
@@ -25,7 +26,11 @@ const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 /// # Errors
 /// recv(2); `WouldBlock` if nothing has arrived.
 pub fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    let receive = || Ok(net::recv(fd, &mut *buf, RecvFlags::DONTWAIT)?.1);
+    let receive = || {
+        faults::check(Call::Recv)?;
+        let most = faults::limit(Call::Recv, buf.len());
+        Ok(net::recv(fd, &mut buf[..most], RecvFlags::DONTWAIT)?.1)
+    };
     Ok(retry_on_intr(receive)?)
 }
 
@@ -34,7 +39,11 @@ pub fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
 /// # Errors
 /// recv(2); `WouldBlock` if nothing has arrived.
 pub fn recv_uninit(fd: BorrowedFd<'_>, buf: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-    let receive = || Ok(net::recv(fd, &mut *buf, RecvFlags::DONTWAIT)?.1);
+    let receive = || {
+        faults::check(Call::Recv)?;
+        let most = faults::limit(Call::Recv, buf.len());
+        Ok(net::recv(fd, &mut buf[..most], RecvFlags::DONTWAIT)?.1)
+    };
     Ok(retry_on_intr(receive)?)
 }
 
@@ -44,7 +53,10 @@ pub fn recv_uninit(fd: BorrowedFd<'_>, buf: &mut [MaybeUninit<u8>]) -> io::Resul
 /// # Errors
 /// recvfrom(2); `WouldBlock` if nothing has arrived.
 pub fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, Option<Address>)> {
-    let (count, _, sender) = retry_on_intr(|| net::recvfrom(fd, &mut *buf, RecvFlags::DONTWAIT))?;
+    let (count, _, sender) = retry_on_intr(|| {
+        faults::check(Call::Recv)?;
+        net::recvfrom(fd, &mut *buf, RecvFlags::DONTWAIT)
+    })?;
     Ok((count, sender.map(Address::from)))
 }
 
@@ -53,7 +65,10 @@ pub fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, Optio
 /// # Errors
 /// send(2); `WouldBlock` if the socket's buffer is full, `BrokenPipe` instead of a signal.
 pub fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
-    Ok(retry_on_intr(|| net::send(fd, buf, SEND))?)
+    Ok(retry_on_intr(|| {
+        faults::check(Call::Send)?;
+        net::send(fd, &buf[..faults::limit(Call::Send, buf.len())], SEND)
+    })?)
 }
 
 /// Send from several buffers (the first 1024 of them) in one call; returns the number of bytes that were taken.
@@ -61,10 +76,11 @@ pub fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
 /// # Errors
 /// sendmsg(2); as [`send`].
 pub fn send_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-    let bufs = &bufs[..bufs.len().min(MOST_SLICES)];
     let mut control = SendAncillaryBuffer::default();
     Ok(retry_on_intr(|| {
-        net::sendmsg(fd, bufs, &mut control, SEND)
+        faults::check(Call::Send)?;
+        let most = faults::limit(Call::Send, bufs.len()).min(MOST_SLICES);
+        net::sendmsg(fd, &bufs[..most], &mut control, SEND)
     })?)
 }
 
@@ -74,6 +90,7 @@ pub fn send_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usi
 /// sendto(2); `EINVAL` for an unnamed Unix address, `EAFNOSUPPORT` for [`Address::Other`], `ENAMETOOLONG` for a Unix
 /// name over 108 bytes.
 pub fn send_to(fd: BorrowedFd<'_>, buf: &[u8], address: &Address) -> io::Result<usize> {
+    faults::check(Call::Send)?;
     let sent = match address {
         Address::V4(to) => retry_on_intr(|| net::sendto(fd, buf, SEND, to)),
         Address::V6(to) => retry_on_intr(|| net::sendto(fd, buf, SEND, to)),
@@ -92,8 +109,30 @@ pub fn send_to(fd: BorrowedFd<'_>, buf: &[u8], address: &Address) -> io::Result<
 /// accept4(2); `WouldBlock` if there is none, `EMFILE` and `ENFILE` if there is no descriptor for it.
 pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<Address>)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let (socket, peer) = retry_on_intr(|| net::acceptfrom_with(fd, flags))?;
+    let (socket, peer) = retry_on_intr(|| {
+        faults::check(Call::Accept)?;
+        net::acceptfrom_with(fd, flags)
+    })?;
     Ok((socket, peer.map(Address::from)))
+}
+
+/// A new stream socket of `family`, non-blocking and closed on exec.
+///
+/// # Errors
+/// socket(2): `EMFILE` and `ENFILE`, `EAFNOSUPPORT`.
+pub fn stream_socket(family: Family) -> io::Result<OwnedFd> {
+    let (family, protocol) = match family {
+        Family::V4 => (AddressFamily::INET, Some(ipproto::TCP)),
+        Family::V6 => (AddressFamily::INET6, Some(ipproto::TCP)),
+        Family::Unix => (AddressFamily::UNIX, None),
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(net::socket_with(
+        family,
+        SocketType::STREAM,
+        flags,
+        protocol,
+    )?)
 }
 
 /// Begin to connect to `address`; on a non-blocking socket the outcome is told by [`take_error`] when it can be written.
@@ -102,6 +141,7 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<Address>)> {
 /// connect(2): `EINPROGRESS`, and `EAGAIN` for Unix sockets, when it has to be waited for; `EINVAL` and `EAFNOSUPPORT`
 /// for the addresses that [`send_to`] refuses.
 pub fn connect(fd: BorrowedFd<'_>, address: &Address) -> io::Result<()> {
+    faults::check(Call::Connect)?;
     match address {
         Address::V4(to) => net::connect(fd, to)?,
         Address::V6(to) => net::connect(fd, to)?,
@@ -138,6 +178,7 @@ pub fn family(fd: BorrowedFd<'_>) -> Option<Family> {
 /// # Errors
 /// getsockname(2).
 pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<Option<Address>> {
+    faults::check(Call::Name)?;
     Ok(Some(net::getsockname(fd)?.into()))
 }
 
@@ -146,6 +187,7 @@ pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<Option<Address>> {
 /// # Errors
 /// getpeername(2); `NotConnected`.
 pub fn peer_address(fd: BorrowedFd<'_>) -> io::Result<Option<Address>> {
+    faults::check(Call::Name)?;
     Ok(net::getpeername(fd)?.map(Address::from))
 }
 
@@ -162,6 +204,7 @@ pub fn set_nodelay(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// shutdown(2); `NotConnected`.
 pub fn shutdown_write(fd: BorrowedFd<'_>) -> io::Result<()> {
+    faults::check(Call::Shutdown)?;
     Ok(net::shutdown(fd, Shutdown::Write)?)
 }
 
@@ -182,6 +225,16 @@ pub fn is_tcp(fd: BorrowedFd<'_>) -> bool {
     ) && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
         && sockopt::socket_protocol(fd) == Ok(Some(ipproto::TCP))
 }
+
+/// Whether the socket keeps messages apart (`SOCK_DGRAM`, `SOCK_RAW`). False for what is no socket.
+#[must_use]
+pub fn keeps_messages(fd: BorrowedFd<'_>) -> bool {
+    matches!(
+        sockopt::socket_type(fd),
+        Ok(SocketType::DGRAM | SocketType::RAW)
+    )
+}
+
 fn unix_address(name: &UnixName) -> Result<SocketAddrUnix, Errno> {
     match name {
         UnixName::Path(path) => SocketAddrUnix::new(&path[..]),

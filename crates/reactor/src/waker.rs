@@ -16,6 +16,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, read, write};
 
 use crate::SleepState;
+use crate::faults::{self, Call};
 
 /// Wakes one loop. Shared by all threads.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl Waker {
     /// # Errors
     /// `EMFILE`, `ENFILE`, `ENOMEM`: eventfd(2).
     pub fn new() -> io::Result<Self> {
+        faults::check(Call::Eventfd)?;
         Ok(Self {
             eventfd: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
             sleep: SleepState::new(),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
+use crate::pipe::{write_pipe, write_pipe_vectored};
 use crate::socket::{send, send_vectored};
 
 /// How many pieces one `sendmsg` gathers: with small ones it is full enough, and the table stays on the stack.
@@ -81,9 +82,29 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     /// # Errors
     /// sendmsg(2), send(2); the queue is then as it was.
     pub fn flush(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        self.flush_by(|bytes| send(fd, bytes), |table| send_vectored(fd, table))
+    }
+
+    /// As [`WriteQueue::flush`], for a descriptor that need not be a socket; it must be non-blocking.
+    ///
+    /// # Errors
+    /// write(2), writev(2); the queue is then as it was.
+    pub fn flush_pipe(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        self.flush_by(
+            |bytes| write_pipe(fd, bytes),
+            |table| write_pipe_vectored(fd, table),
+        )
+    }
+
+    #[inline]
+    fn flush_by(
+        &mut self,
+        one: impl FnOnce(&[u8]) -> io::Result<usize>,
+        many: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let result = match self.pieces.len() {
             0 => return Ok(0),
-            1 => send(fd, self.slices().next().unwrap_or_default()),
+            1 => one(self.slices().next().unwrap_or_default()),
             _ => {
                 let mut table = [IoSlice::new(&[]); GATHERED];
                 let mut used = 0;
@@ -91,7 +112,7 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
                     *entry = IoSlice::new(slice);
                     used += 1;
                 }
-                send_vectored(fd, &table[..used])
+                many(&table[..used])
             }
         };
         match result {

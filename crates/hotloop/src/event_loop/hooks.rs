@@ -1,60 +1,212 @@
 //! Which of the methods that native code would skip are overridden, so that it calls them instead.
 //!
-//! A class is looked at once, when an instance is made; an attribute set on an instance (a test's mock, a
-//! program's own clock) is noticed by `__setattr__`.
+//! A class is looked at when an instance is made, and again when it changed: CPython gives a type another
+//! version tag, or none, whenever an attribute of it or of one of its bases is set (`PyType_Modified`; 3.11–3.15,
+//! `Objects/typeobject.c`). Each iteration compares one number. An attribute set on an instance (a test's mock, a
+//! program's own clock) is noticed at once, by `__setattr__`.
+//!
+//! The same holds for `asyncio.Handle._run`, which tools replace to time callbacks.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
 use super::Loop;
+use crate::imports::imports;
+use crate::python::Ref;
 
 /// A set of overridden methods.
 #[derive(Copy, Clone, PartialEq, Eq)]
-pub(crate) struct Hooks(u16);
+pub(crate) struct Hooks(u32);
 
 impl Hooks {
+    pub(crate) const NONE: Self = Self(0);
     pub(crate) const TIME: Self = Self(1);
     pub(crate) const RUN_ONCE: Self = Self(1 << 1);
-    pub(crate) const CALL_SOON: Self = Self(1 << 2);
-    pub(crate) const CALL_AT: Self = Self(1 << 3);
-    pub(crate) const WRITE_TO_SELF: Self = Self(1 << 4);
-    pub(crate) const TIMER_HANDLE_CANCELLED: Self = Self(1 << 5);
-    pub(crate) const MAKE_SOCKET_TRANSPORT: Self = Self(1 << 6);
+    /// `call_soon`, or what asyncio's calls.
+    pub(crate) const CALL_SOON: Self = Self(1 << 2 | 1 << 3 | 1 << 4);
+    /// What asyncio's `call_soon` calls.
+    pub(crate) const INSIDE_CALL_SOON: Self = Self(1 << 3 | 1 << 4);
+    /// What asyncio's `call_soon_threadsafe` calls.
+    pub(crate) const INSIDE_THREADSAFE: Self = Self(1 << 3 | 1 << 4 | 1 << 6);
+    pub(crate) const CHECK_CLOSED: Self = Self(1 << 4);
+    pub(crate) const CALL_AT: Self = Self(1 << 5);
+    pub(crate) const MAKE_SOCKET_TRANSPORT: Self = Self(1 << 8);
+    pub(crate) const TIMER_HANDLE_CANCELLED: Self = Self(1 << 7);
+    /// `_process_events`, or what asyncio's calls.
+    pub(crate) const PROCESS_EVENTS: Self = Self(1 << 9 | 1 << 10);
+    pub(crate) const ADD_READER: Self = Self(1 << 11);
+    pub(crate) const REMOVE_READER: Self = Self(1 << 12);
+    pub(crate) const ADD_WRITER: Self = Self(1 << 13);
+    pub(crate) const REMOVE_WRITER: Self = Self(1 << 14);
+    /// Any of the four.
+    pub(crate) const WATCHING: Self = Self(0b1111 << 11);
+    /// What asyncio's listening sockets use.
+    pub(crate) const ACCEPT: Self = Self(1 << 11 | 1 << 15 | 1 << 16);
+    /// What asyncio does with an accepted connection.
+    pub(crate) const ACCEPTED: Self = Self(1 << 8 | 1 << 16);
 
-    const NAMES: [(&'static str, Self); 7] = [
-        ("time", Self::TIME),
-        ("_run_once", Self::RUN_ONCE),
-        ("call_soon", Self::CALL_SOON),
-        ("call_at", Self::CALL_AT),
-        ("_write_to_self", Self::WRITE_TO_SELF),
-        ("_timer_handle_cancelled", Self::TIMER_HANDLE_CANCELLED),
-        ("_make_socket_transport", Self::MAKE_SOCKET_TRANSPORT),
+    pub(crate) const CALL_SOON_THREADSAFE: Self = Self(1 << 17);
+    pub(crate) const RUN_IN_EXECUTOR: Self = Self(1 << 18);
+    pub(crate) const ENSURE_RESOLVED: Self = Self(1 << 19);
+    pub(crate) const CONNECT_SOCK: Self = Self(1 << 20);
+    pub(crate) const SOCK_CONNECT: Self = Self(1 << 21);
+    pub(crate) const CREATE_CONNECTION_TRANSPORT: Self = Self(1 << 22);
+    pub(crate) const ENSURE_FD_NO_TRANSPORT: Self = Self(1 << 23);
+    pub(crate) const CREATE_FUTURE: Self = Self(1 << 24);
+    pub(crate) const GET_DEBUG: Self = Self(1 << 25);
+
+    /// Each method with its bit.
+    const NAMES: [&'static str; 26] = [
+        "time",
+        "_run_once",
+        "call_soon",
+        "_call_soon",
+        "_check_closed",
+        "call_at",
+        "_write_to_self",
+        "_timer_handle_cancelled",
+        "_make_socket_transport",
+        "_process_events",
+        "_add_callback",
+        "_add_reader",
+        "_remove_reader",
+        "_add_writer",
+        "_remove_writer",
+        "_accept_connection",
+        "_accept_connection2",
+        "call_soon_threadsafe",
+        "run_in_executor",
+        "_ensure_resolved",
+        "_connect_sock",
+        "sock_connect",
+        "_create_connection_transport",
+        "_ensure_fd_no_transport",
+        "create_future",
+        "get_debug",
     ];
 
+    /// Both sets together.
+    pub(crate) const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether any of `other` is in the set.
+    #[inline]
     pub(crate) fn any(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// What `class` overrides of `_core.Loop`.
+    /// What `class` overrides of `hotloop.EventLoop`.
     pub(super) fn of_class(class: &Bound<'_, PyType>) -> PyResult<Self> {
-        let native = class.py().get_type::<Loop>();
-        let mut hooks = Self(0);
-        for (name, hook) in Self::NAMES {
-            if !class.getattr(name)?.is(&native.getattr(name)?) {
-                hooks.0 |= hook.0;
+        let Some(originals) = ORIGINALS.get() else {
+            return Ok(Self::NONE); // the package is not whole yet
+        };
+        let mut hooks = Self::NONE;
+        for (bit, (name, original)) in Self::NAMES.iter().zip(originals).enumerate() {
+            let now = class.getattr_opt(*name)?;
+            if now.is_some_and(|now| now.as_ptr() != original.as_ptr()) {
+                hooks.0 |= 1 << bit;
             }
         }
         Ok(hooks)
     }
 
     fn named(name: &str) -> Self {
-        Self::NAMES
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map_or(Self(0), |(_, hook)| *hook)
+        let bit = Self::NAMES.iter().position(|known| *known == name);
+        bit.map_or(Self::NONE, |bit| Self(1 << bit))
     }
+
+    fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+/// The methods of `hotloop.EventLoop`, in the order of [`Hooks::NAMES`], as the package defines them.
+static ORIGINALS: OnceLock<Vec<Ref>> = OnceLock::new();
+
+/// Note the methods of `hotloop.EventLoop`: what differs from them later is an override. Called once, at import.
+#[pyfunction]
+#[pyo3(signature = (class_, /))]
+pub(crate) fn _note_loop_class(class_: &Bound<'_, PyType>) -> PyResult<()> {
+    let mut originals = Vec::with_capacity(Hooks::NAMES.len());
+    for name in Hooks::NAMES {
+        originals.push(Ref::from(class_.getattr(name)?));
+    }
+    let _ = ORIGINALS.set(originals);
+    Ok(())
+}
+
+/// Whether `asyncio.Handle._run` or `TimerHandle._run` is replaced.
+static RUN_REPLACED: AtomicBool = AtomicBool::new(false);
+/// The version tags of the two native types when that was looked at.
+static HANDLE_VERSIONS: [AtomicU32; 2] = [AtomicU32::new(0), AtomicU32::new(0)];
+
+impl Loop {
+    /// Notices methods that were replaced on a class since the last iteration.
+    #[inline]
+    pub(super) fn notice_changes(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
+        let types = &imports(this.py())?.handle_types;
+        let handle_versions = [
+            version(types.handle.as_ptr()),
+            version(types.timer.as_ptr()),
+        ];
+        let changed = handle_versions
+            .iter()
+            .zip(&HANDLE_VERSIONS)
+            .any(|(now, before)| *now == 0 || *now != before.load(Ordering::Relaxed));
+        // SAFETY: A2: the object is held, and with it its type.
+        let class_version = version(unsafe { ffi::Py_TYPE(this.as_ptr()) }.cast());
+        if class_version == 0 || class_version != self.class_version.get() {
+            self.look_at_class(this)?;
+        }
+        if changed {
+            look_at_handles(this.py())?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the class of `this` again.
+    #[cold]
+    pub(super) fn look_at_class(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
+        let class = this.get_type();
+        let hooks = Hooks::of_class(&class)?;
+        self.hooks.set(self.instance_hooks.get().with(hooks));
+        // The look itself gives the class a version if it had none.
+        self.class_version.set(version(class.as_ptr()));
+        Ok(())
+    }
+}
+
+/// Whether handles have to be run through their Python method.
+#[inline]
+pub(super) fn run_is_replaced() -> bool {
+    RUN_REPLACED.load(Ordering::Relaxed)
+}
+
+#[cold]
+fn look_at_handles(py: Python<'_>) -> PyResult<()> {
+    let imports = imports(py)?;
+    let types = [&imports.handle_types.handle, &imports.handle_types.timer];
+    let mut replaced = false;
+    for (class, seen) in types.into_iter().zip(&HANDLE_VERSIONS) {
+        let run = class.bind(py).getattr(intern!(py, "_run"))?;
+        replaced |= run.as_ptr() != imports.handle_run.as_ptr();
+        seen.store(version(class.as_ptr()), Ordering::Relaxed);
+    }
+    RUN_REPLACED.store(replaced, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The version tag of a type, 0 if it has none.
+#[inline]
+fn version(class: *mut ffi::PyObject) -> u32 {
+    // SAFETY: A4: `class` is a type that the caller holds; A1: the tag changes only under the interpreter's lock.
+    unsafe { (*class.cast::<ffi::PyTypeObject>()).tp_version_tag }
 }
 
 #[pymethods]
@@ -65,19 +217,25 @@ impl Loop {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         set(slf, name, value.as_ptr())?;
-        let this = slf.get();
-        this.hooks
-            .set(Hooks(this.hooks.get().0 | Hooks::named(name.to_str()?).0));
+        let hook = Hooks::named(name.to_str()?);
+        if hook != Hooks::NONE {
+            let this = slf.get();
+            this.instance_hooks
+                .set(this.instance_hooks.get().with(hook));
+            this.hooks.set(this.hooks.get().with(hook));
+        }
         Ok(())
     }
 
     fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
         set(slf, name, std::ptr::null_mut())?;
-        let this = slf.get();
         let hook = Hooks::named(name.to_str()?);
-        this.hooks.set(Hooks(
-            this.hooks.get().0 & !hook.0 | this.class_hooks.0 & hook.0,
-        ));
+        if hook != Hooks::NONE {
+            let this = slf.get();
+            this.instance_hooks
+                .set(this.instance_hooks.get().without(hook));
+            this.look_at_class(slf)?;
+        }
         Ok(())
     }
 }

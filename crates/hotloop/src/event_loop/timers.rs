@@ -70,6 +70,9 @@ pub(super) fn call_at<'py>(
             None => return forward(py, slf, arguments, |base| &base.call_at),
         },
     };
+    if this.get().hooks.get().any(Hooks::CHECK_CLOSED) {
+        this.call_method0(intern!(py, "_check_closed"))?;
+    }
     if this.get().debug.get() {
         this.call_method0(intern!(py, "_check_thread"))?;
         this.call_method1(

@@ -9,6 +9,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::handles;
 use crate::python::Ref;
+use crate::tasks;
 
 use super::{Entry, Loop};
 
@@ -164,6 +165,7 @@ impl Entry {
         match self {
             Self::Handle(handle) => Self::Handle(handles::Queued::new(handle.clone_ref(py))),
             Self::Foreign(handle) => Self::Foreign(handle.clone_ref(py)),
+            Self::Task(task) => Self::Task(task.clone_ref(py)),
             Self::Ready(token, direction) => Self::Ready(*token, *direction),
             Self::Step {
                 callback,
@@ -184,6 +186,11 @@ impl Entry {
             Self::Handle(handle) => return Ok(handle.clone_ref(py)),
             Self::Foreign(handle) => return Ok(handle),
             Self::Ready(token, direction) => (token, direction),
+            Self::Task(task) => {
+                let (callback, argument, context) = tasks::as_call(py, &task)?;
+                let args = PyTuple::new(py, argument.iter().map(|argument| argument.bind(py)))?;
+                return handles::new_handle(py, this, callback, args.into(), Some(context));
+            }
             Self::Step {
                 callback,
                 argument,
@@ -200,7 +207,7 @@ impl Entry {
                 .map(|watcher| watcher.clone_ref(py))
         };
         if let Some(watcher) = watcher {
-            return watcher.handle_for_reports(this, direction);
+            return watcher.handle_for_event(this, token, direction);
         }
         // The descriptor's owner is gone: a handle that does nothing.
         let nothing = this.getattr("is_closed")?;

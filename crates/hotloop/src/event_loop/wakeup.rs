@@ -34,7 +34,10 @@ impl Loop {
 
     /// Watch the receiving end of the signal wake-up pair; -1 stops it.
     fn _watch_signal_fd(&self, py: Python<'_>, fd: i32) -> PyResult<()> {
-        let kernel = self.kernel(py)?;
+        let kernel = match self.kernel(py) {
+            Err(_) if fd < 0 => return Ok(()), // closed already
+            kernel => kernel?,
+        };
         let before = self.signal_fd.replace(fd);
         if before >= 0 {
             // In a forked child the poller does not know it: that is no error.

@@ -4,20 +4,24 @@
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 
-use hotloop_reactor::Direction;
+use hotloop_reactor::{Direction, Poller, Registry, Replaced};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyTuple};
 
 use crate::errors::OrRaise;
 use crate::handles;
 use crate::python::{Ref, call};
+use crate::transports::datagram::Datagram;
+use crate::transports::pipe;
 use crate::transports::stream::Stream;
 
 use super::Loop;
+use super::hooks::Hooks;
 use super::servers::Listener;
 use super::sock::Operation;
+use super::subprocesses::Child;
 
 /// Who waits for a descriptor in one direction.
 pub(crate) enum Watcher {
@@ -25,10 +29,17 @@ pub(crate) enum Watcher {
     Handle(Ref),
     /// A native stream transport.
     Stream(Ref),
+    /// A native pipe transport: the reading one, the writing one.
+    ReadPipe(Ref),
+    WritePipe(Ref),
+    /// A native datagram transport.
+    Datagram(Ref),
     /// A listening socket.
     Listener(Ref),
     /// A `sock_*` call that waits.
     Operation(Ref),
+    /// The pidfd of a child.
+    Child(Ref),
 }
 
 impl Watcher {
@@ -37,8 +48,12 @@ impl Watcher {
         match self {
             Self::Handle(object)
             | Self::Stream(object)
+            | Self::ReadPipe(object)
+            | Self::WritePipe(object)
+            | Self::Datagram(object)
             | Self::Listener(object)
-            | Self::Operation(object) => object,
+            | Self::Operation(object)
+            | Self::Child(object) => object,
         }
     }
 
@@ -46,8 +61,12 @@ impl Watcher {
         match self {
             Self::Handle(object) => Self::Handle(object.clone_ref(py)),
             Self::Stream(object) => Self::Stream(object.clone_ref(py)),
+            Self::ReadPipe(object) => Self::ReadPipe(object.clone_ref(py)),
+            Self::WritePipe(object) => Self::WritePipe(object.clone_ref(py)),
+            Self::Datagram(object) => Self::Datagram(object.clone_ref(py)),
             Self::Listener(object) => Self::Listener(object.clone_ref(py)),
             Self::Operation(object) => Self::Operation(object.clone_ref(py)),
+            Self::Child(object) => Self::Child(object.clone_ref(py)),
         }
     }
 
@@ -62,10 +81,14 @@ impl Watcher {
         let result = match self {
             Self::Handle(handle) => return handles::run(py, handle),
             Self::Stream(stream) => Stream::on_ready(this, stream, direction),
+            Self::ReadPipe(transport) => pipe::ReadPipe::on_ready(py, transport),
+            Self::WritePipe(transport) => pipe::WritePipe::on_ready(py, transport, direction),
+            Self::Datagram(datagram) => Datagram::on_ready(py, datagram, direction),
             Self::Listener(listener) => Listener::accept(this, &*listener.bind(py).cast()?, fd),
             Self::Operation(operation) => {
                 Operation::proceed(this, &*operation.bind(py).cast()?, fd)
             }
+            Self::Child(child) => Child::ended(this, &*child.bind(py).cast()?, fd),
         };
         match result {
             Err(error) if !call::ends_the_loop(py, &error) => {
@@ -85,6 +108,7 @@ impl Watcher {
         let name = match (self, direction) {
             (Self::Handle(handle), _) => return Ok(handle.clone_ref(py)),
             (_, Direction::Read) => "_read_ready",
+            (Self::Datagram(_), Direction::Write) => "_sendto_ready",
             (_, Direction::Write) => "_write_ready",
         };
         let callback = self.object().bind(py).getattr(name)?;
@@ -105,13 +129,13 @@ impl Loop {
         callback: &Bound<'_, PyAny>,
         args: &Bound<'_, PyTuple>,
     ) -> PyResult<()> {
-        slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (fd,))?;
-        add(slf, fd, Direction::Read, callback, args).map(drop)
+        slf.get().ensure_no_transport(slf, fd)?;
+        add(slf, fd, Direction::Read, callback, args, None).map(drop)
     }
 
     /// Stop watching `fd` for reading; return whether it was watched.
     fn remove_reader(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (fd,))?;
+        slf.get().ensure_no_transport(slf, fd)?;
         remove(slf, fd, Direction::Read)
     }
 
@@ -123,25 +147,27 @@ impl Loop {
         callback: &Bound<'_, PyAny>,
         args: &Bound<'_, PyTuple>,
     ) -> PyResult<()> {
-        slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (fd,))?;
-        add(slf, fd, Direction::Write, callback, args).map(drop)
+        slf.get().ensure_no_transport(slf, fd)?;
+        add(slf, fd, Direction::Write, callback, args, None).map(drop)
     }
 
     /// Stop watching `fd` for writing; return whether it was watched.
     fn remove_writer(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (fd,))?;
+        slf.get().ensure_no_transport(slf, fd)?;
         remove(slf, fd, Direction::Write)
     }
 
     /// `add_reader` without the check for transports; returns the handle.
-    #[pyo3(signature = (fd, callback, *args))]
+    #[pyo3(signature = (fd, callback, *args, context=None))]
     fn _add_reader<'py>(
         slf: &Bound<'py, Self>,
         fd: &Bound<'py, PyAny>,
         callback: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
+        context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        add(slf, fd, Direction::Read, callback, args).map(|handle| handle.into_bound(slf.py()))
+        add(slf, fd, Direction::Read, callback, args, context)
+            .map(|handle| handle.into_bound(slf.py()))
     }
 
     /// `remove_reader` without the check for transports.
@@ -150,14 +176,16 @@ impl Loop {
     }
 
     /// `add_writer` without the check for transports; returns the handle.
-    #[pyo3(signature = (fd, callback, *args))]
+    #[pyo3(signature = (fd, callback, *args, context=None))]
     fn _add_writer<'py>(
         slf: &Bound<'py, Self>,
         fd: &Bound<'py, PyAny>,
         callback: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
+        context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        add(slf, fd, Direction::Write, callback, args).map(|handle| handle.into_bound(slf.py()))
+        add(slf, fd, Direction::Write, callback, args, context)
+            .map(|handle| handle.into_bound(slf.py()))
     }
 
     /// `remove_writer` without the check for transports.
@@ -228,7 +256,8 @@ impl Loop {
 }
 
 impl Loop {
-    /// Lets `watcher` wait for a descriptor. Whom it replaces is cancelled.
+    /// Lets `watcher` wait for a descriptor, by `_add_reader` or `_add_writer` where they are overridden. Whom it
+    /// replaces is cancelled.
     pub(crate) fn watch(
         &self,
         this: &Bound<'_, Loop>,
@@ -236,14 +265,73 @@ impl Loop {
         direction: Direction,
         watcher: Watcher,
     ) -> PyResult<()> {
+        self.put(this, fd, direction, watcher, |registry, poller, watcher| {
+            registry.watch(poller, fd, direction, watcher)
+        })
+    }
+
+    /// The same for one event, which `finish_watching` or `rearm` follows.
+    pub(super) fn watch_once(
+        &self,
+        this: &Bound<'_, Loop>,
+        fd: RawFd,
+        direction: Direction,
+        watcher: Watcher,
+    ) -> PyResult<()> {
+        self.put(this, fd, direction, watcher, |registry, poller, watcher| {
+            registry.watch_once(poller, fd, direction, watcher)
+        })
+    }
+
+    /// Stops waiting, after the event.
+    pub(super) fn finish_watching(
+        &self,
+        this: &Bound<'_, Loop>,
+        fd: RawFd,
+        direction: Direction,
+    ) -> PyResult<()> {
         let py = this.py();
+        if self.hooks.get().any(Hooks::WATCHING) {
+            return self.unwatch(this, fd, direction).map(drop);
+        }
+        let Ok(kernel) = self.kernel(py) else {
+            return Ok(());
+        };
+        let mut registry = self.registry.borrow_mut();
+        let watcher = registry.finish(&kernel.poller, fd, direction);
+        drop(registry);
+        drop(watcher); // A5: not while the registry is borrowed
+        Ok(())
+    }
+
+    /// Waits for another event.
+    pub(super) fn rearm(&self, py: Python<'_>, fd: RawFd) {
+        if let Ok(kernel) = self.kernel(py) {
+            self.registry.borrow_mut().rearm(&kernel.poller, fd);
+        }
+    }
+
+    fn put(
+        &self,
+        this: &Bound<'_, Loop>,
+        fd: RawFd,
+        direction: Direction,
+        watcher: Watcher,
+        put: impl FnOnce(&mut Registry<Watcher>, &Poller, Watcher) -> std::io::Result<Replaced<Watcher>>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let (hook, name) = match direction {
+            Direction::Read => (Hooks::ADD_READER, intern!(py, "_add_reader")),
+            Direction::Write => (Hooks::ADD_WRITER, intern!(py, "_add_writer")),
+        };
+        if self.hooks.get().any(hook) && !matches!(watcher, Watcher::Handle(_)) {
+            let callback = watcher.callback(this, fd, direction)?;
+            return this.call_method1(name, (fd, callback)).map(drop);
+        }
         // A5: should the kernel refuse, the registry drops its reference while it is borrowed; ours is last.
         let kernel = self.kernel(py)?;
         let held = watcher.clone_ref(py);
-        let replaced = self
-            .registry
-            .borrow_mut()
-            .watch(&kernel.poller, fd, direction, watcher);
+        let replaced = put(&mut self.registry.borrow_mut(), &kernel.poller, watcher);
         drop(held);
         let replaced = replaced.or_raise(py)?;
         for earlier in [replaced.same, replaced.stale].into_iter().flatten() {
@@ -254,13 +342,27 @@ impl Loop {
         Ok(())
     }
 
-    /// Stops waiting for a descriptor; returns whether anybody waited.
+    /// Stops waiting for a descriptor, by `_remove_reader` or `_remove_writer` where they are overridden; returns
+    /// whether anybody waited.
     pub(crate) fn unwatch(
         &self,
-        py: Python<'_>,
+        this: &Bound<'_, Loop>,
         fd: RawFd,
         direction: Direction,
     ) -> PyResult<bool> {
+        let py = this.py();
+        let (hook, name) = match direction {
+            Direction::Read => (Hooks::REMOVE_READER, intern!(py, "_remove_reader")),
+            Direction::Write => (Hooks::REMOVE_WRITER, intern!(py, "_remove_writer")),
+        };
+        if self.hooks.get().any(hook) {
+            return this.call_method1(name, (fd,))?.is_truthy();
+        }
+        self.remove_watcher(py, fd, direction)
+    }
+
+    /// The same, whatever is overridden.
+    fn remove_watcher(&self, py: Python<'_>, fd: RawFd, direction: Direction) -> PyResult<bool> {
         let Ok(kernel) = self.kernel(py) else {
             return Ok(false);
         };
@@ -304,6 +406,32 @@ impl Loop {
         }
     }
 
+    /// `loop._ensure_fd_no_transport(object)`; what it would find without a look is looked at here.
+    pub(super) fn ensure_no_transport(
+        &self,
+        this: &Bound<'_, Loop>,
+        object: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        if !self.hooks.get().any(Hooks::ENSURE_FD_NO_TRANSPORT)
+            && let Ok(number) = object.cast_exact::<PyInt>()
+            && let Ok(fd) = number.extract::<RawFd>()
+            && !self.transports.borrow().contains_key(&fd)
+        {
+            // Those that are written in Python are in a mapping of its own (`_transports.py`).
+            let known = this.getattr(intern!(py, "_transports"))?;
+            let known = known.getattr(intern!(py, "data"))?;
+            if known
+                .cast_exact::<PyDict>()
+                .is_ok_and(|known| !known.contains(number).unwrap_or(true))
+            {
+                return Ok(());
+            }
+        }
+        this.call_method1(intern!(py, "_ensure_fd_no_transport"), (object,))
+            .map(drop)
+    }
+
     /// `RuntimeError('Event loop is closed')` if it is.
     pub(crate) fn check_closed(&self) -> PyResult<()> {
         if self.closed.get() {
@@ -319,11 +447,13 @@ fn add(
     direction: Direction,
     callback: &Bound<'_, PyAny>,
     args: &Bound<'_, PyTuple>,
+    context: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Ref> {
     let py = slf.py();
     let this = slf.get();
     this.check_closed()?;
-    let handle = handles::new_handle(py, slf, callback.into(), args.into(), None)?;
+    let context = context.map(Ref::from);
+    let handle = handles::new_handle(py, slf, callback.into(), args.into(), context)?;
     handles::track(&handle); // it stays
     this.add_source_traceback(py, &handle)?;
     let fd = fileno(object)?;
@@ -362,7 +492,7 @@ fn remove(
             }
         }
     };
-    let removed = this.unwatch(slf.py(), fd, direction)?;
+    let removed = this.remove_watcher(slf.py(), fd, direction)?;
     if this.registry.borrow().interest(fd).is_empty() {
         let object = this.file_objects.borrow_mut().remove(&fd);
         drop(object);

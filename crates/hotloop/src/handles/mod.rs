@@ -5,7 +5,7 @@
 //! holds for them unchanged, and only what is hot is native: making, running, cancelling, freeing.
 
 mod layout;
-mod nesting;
+pub(crate) mod nesting;
 mod pool;
 mod run;
 
@@ -18,9 +18,9 @@ use crate::event_loop::Loop;
 use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::heap_type::{HeapType, attribute, getter, method_noargs};
-use crate::python::{Ref, call};
+use crate::python::{Ref, Snapshot, call};
 
-use layout::{HandleObject, TimerHandleObject};
+use layout::{HandleObject, ThreadSafeHandleObject, TimerHandleObject};
 pub(crate) use pool::{Queued, track};
 pub(crate) use run::{report, run};
 
@@ -28,6 +28,14 @@ pub(crate) use run::{report, run};
 pub(crate) struct HandleTypes {
     pub(crate) handle: Py<PyType>,
     pub(crate) timer: Py<PyType>,
+    /// What `call_soon_threadsafe` returns from 3.14 on.
+    pub(crate) thread_safe: Option<ThreadSafe>,
+}
+
+/// The type over `asyncio.events._ThreadSafeHandle`, and that of its locks.
+pub(crate) struct ThreadSafe {
+    pub(crate) kind: Py<PyType>,
+    lock: Ref,
 }
 
 /// Makes the two types over the running Python's classes.
@@ -42,12 +50,7 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<HandleTypes> {
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
         slots: layout::handle_slots(),
         methods: vec![method_noargs!(c"cancel", c"Cancel the callback.", cancel)],
-        // Stands before the slot of the base: a context must not change hands untracked (P5 of the pool).
-        getters: vec![attribute(
-            c"_context",
-            getter!(get_context),
-            Some(set_context),
-        )],
+        getters: vec![context_attribute()],
         members: vec![],
     };
     let timer = HeapType {
@@ -60,12 +63,35 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<HandleTypes> {
             c"Cancel the callback.",
             cancel_timer
         )],
-        getters: vec![],
+        getters: vec![context_attribute()],
         members: vec![],
+    };
+    let thread_safe = match events.getattr("_ThreadSafeHandle") {
+        Ok(base) => Some(make_thread_safe(base.cast::<PyType>()?)?),
+        Err(_) => None,
     };
     Ok(HandleTypes {
         handle: handle.build(&handle_base)?.unbind(),
         timer: timer.build(&timer_base)?.unbind(),
+        thread_safe,
+    })
+}
+
+/// `cancel`, `cancelled` and `_run` are the base's own: they take the lock.
+fn make_thread_safe(base: &Bound<'_, PyType>) -> PyResult<ThreadSafe> {
+    layout::check_thread_safe(base)?;
+    let made = HeapType {
+        name: c"hotloop._core.ThreadSafeHandle",
+        size: size_of::<ThreadSafeHandleObject>(),
+        flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
+        slots: layout::thread_safe_slots(),
+        methods: vec![],
+        getters: vec![],
+        members: vec![],
+    };
+    Ok(ThreadSafe {
+        kind: made.build(base)?.unbind(),
+        lock: base.py().import("_thread")?.getattr("RLock")?.into(),
     })
 }
 
@@ -78,7 +104,7 @@ pub(crate) fn new_handle(
     context: Option<Ref>,
 ) -> PyResult<Ref> {
     let kind = imports(py)?.handle_types.handle.as_ptr().cast();
-    let context = context_or_copy(py, context)?;
+    let context = context_or_snapshot(py, event_loop, context)?;
     // SAFETY: A4: `kind` is the type made for `HandleObject`.
     let handle = unsafe { pool::allocate(py, kind)? };
     fill(py, &handle, event_loop, callback, args, context);
@@ -88,8 +114,8 @@ pub(crate) fn new_handle(
     Ok(handle)
 }
 
-/// A handle that another thread posts. Thousands can wait before the loop's thread gets its turn, so the copy of
-/// the context is kept from the collector, too (rule P5 of the pool).
+/// What `call_soon_threadsafe` returns: from 3.14 on a handle with a lock, so that `cancel()` in one thread and the
+/// callback in another exclude each other.
 pub(crate) fn new_posted(
     py: Python<'_>,
     event_loop: &Bound<'_, Loop>,
@@ -97,14 +123,22 @@ pub(crate) fn new_posted(
     args: Ref,
     context: Option<Ref>,
 ) -> PyResult<Ref> {
-    if context.is_some() || !event_loop.get().thread_id.is_some() {
+    let Some(thread_safe) = &imports(py)?.handle_types.thread_safe else {
         return new_handle(py, event_loop, callback, args, context);
+    };
+    let context = context_or_snapshot(py, event_loop, context)?;
+    let lock = thread_safe.lock.bind(py).call0()?;
+    // SAFETY: A3 by `from_new`; A4: `kind` is the type made for `ThreadSafeHandleObject`, whose memory is zeroed. The
+    // collector may visit the object from now on: null fields are passed over.
+    unsafe {
+        let handle = Ref::from_new(
+            py,
+            ffi::PyType_GenericAlloc(thread_safe.kind.as_ptr().cast(), 0),
+        )?;
+        fill(py, &handle, event_loop, callback, args, context);
+        (*handle.as_ptr().cast::<ThreadSafeHandleObject>()).lock = lock.into_ptr();
+        Ok(handle)
     }
-    let context = call::copy_context(py)?;
-    let handle = new_handle(py, event_loop, callback, args, Some(context.clone_ref(py)))?;
-    // Not before the handle has it: whatever fails until then would free an untracked context (P5).
-    pool::untrack_context(&context);
-    Ok(handle)
 }
 
 /// A handle for a timer that is due at `when` (a number of seconds on the loop's clock).
@@ -117,7 +151,7 @@ pub(crate) fn new_timer(
     context: Option<Ref>,
 ) -> PyResult<Ref> {
     let kind = imports(py)?.handle_types.timer.as_ptr().cast();
-    let context = context_or_copy(py, context)?;
+    let context = context_or_snapshot(py, event_loop, context)?;
     // SAFETY: A3 by `from_new`; A4: `kind` is the type made for `TimerHandleObject`, whose memory is zeroed. The
     // collector may visit the object from now on: null fields are passed over.
     unsafe {
@@ -130,11 +164,14 @@ pub(crate) fn new_timer(
     }
 }
 
-/// Whether `object` is one of our two types, so that [`run`] may take it.
+/// Whether `object` is one of our types, so that [`run`] may take it.
 pub(crate) fn is_native(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<bool> {
     let types = &imports(py)?.handle_types;
     let kind = object.get_type();
-    Ok(kind.is(&types.handle) || kind.is(&types.timer))
+    let thread_safe = types.thread_safe.as_ref();
+    Ok(kind.is(&types.handle)
+        || kind.is(&types.timer)
+        || thread_safe.is_some_and(|thread_safe| kind.is(&thread_safe.kind)))
 }
 
 /// Whether a native handle was cancelled.
@@ -216,17 +253,35 @@ fn cancel_timer<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult
     cancel(py, slf)
 }
 
+/// Stands before the slot of the base: nobody is shown a snapshot that others share (its rule S3).
+fn context_attribute() -> ffi::PyGetSetDef {
+    attribute(c"_context", getter!(get_context), Some(set_context))
+}
+
 fn get_context<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
-    // SAFETY: A4, A2: a getter of the native type; the field holds a reference or nothing.
-    unsafe {
-        let context = (*slf.as_ptr().cast::<HandleObject>()).context;
+    let fields: *mut HandleObject = slf.as_ptr().cast();
+    // SAFETY: A4, A2: a getter of the native types; the field holds a reference or nothing.
+    let context = unsafe {
+        let context = (*fields).context;
         if context.is_null() {
             return Err(pyo3::exceptions::PyAttributeError::new_err("_context"));
         }
-        pool::track_object(context);
-        let _ = py;
-        Ok(Ref::from_borrowed(context))
+        Ref::from_borrowed(context)
+    };
+    match Snapshot::of(&context, py) {
+        Some(snapshot) => own_context(py, &slf.to_owned().into(), snapshot),
+        None => Ok(context),
     }
+}
+
+/// Gives a handle a context of its own instead of the snapshot that it has.
+fn own_context(py: Python<'_>, handle: &Ref, snapshot: &Snapshot) -> PyResult<Ref> {
+    let own = snapshot.copy(py)?;
+    let fields: *mut HandleObject = handle.as_ptr().cast();
+    // SAFETY: A4 by the callers; A5: the field has its new value before the snapshot is dropped, which the caller
+    // holds.
+    unsafe { replace(&raw mut (*fields).context, own.clone_ref(py).into_ptr()) };
+    Ok(own)
 }
 
 unsafe extern "C" fn set_context(
@@ -237,15 +292,18 @@ unsafe extern "C" fn set_context(
     // SAFETY: A1, A4: a setter of the native type; a null value means deletion. Nothing here unwinds.
     unsafe {
         let fields: *mut HandleObject = slf.cast();
-        pool::track_object((*fields).context);
         ffi::Py_XINCREF(value);
         replace(&raw mut (*fields).context, value);
     }
     0
 }
 
-fn context_or_copy(py: Python<'_>, context: Option<Ref>) -> PyResult<Ref> {
-    context.map_or_else(|| call::copy_context(py), Ok)
+fn context_or_snapshot(
+    py: Python<'_>,
+    event_loop: &Bound<'_, Loop>,
+    context: Option<Ref>,
+) -> PyResult<Ref> {
+    context.map_or_else(|| event_loop.get().snapshot.of_current(py), Ok)
 }
 
 /// Sets the fields that both kinds have.

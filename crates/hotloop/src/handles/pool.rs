@@ -11,14 +11,12 @@
 //! - **P3.** When a loop stops running, every handle that still waits is tracked; one that is made while its loop
 //!   does not run is tracked from the start.
 //! - **P4.** Only exact native `Handle`s are pooled. A pooled one has no references and no weak references.
-//! - **P5.** The copy of a context that a posted handle owns is treated alike, and tracked again before the handle
-//!   lets go of it: contexts take themselves out of the collector's list when they are freed, unasked.
 //!
 //! The interpreter's lock guards the list, as it does the allocator's own.
 
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-use pyo3::ffi::{self, PyObject};
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::python::Ref;
@@ -69,33 +67,12 @@ pub(super) unsafe fn keep(handle: *mut HandleObject) -> bool {
     true
 }
 
-/// Lets the garbage collector see a handle and its context from now on (P2, P3, P5).
+/// Lets the garbage collector see a handle from now on (P2, P3).
 pub(crate) fn track(handle: &Ref) {
-    // SAFETY: A1, A2, A4: the handle is alive and complete.
+    let object = handle.as_ptr();
+    // SAFETY: A1, A2, A4: the handle is alive and complete; its type is a collected one.
     unsafe {
-        track_object(handle.as_ptr());
-        track_object((*handle.as_ptr().cast::<HandleObject>()).context);
-    }
-}
-
-/// Keeps a context that nobody else refers to from the collector (P5).
-pub(super) fn untrack_context(context: &Ref) {
-    // SAFETY: A1, A2.
-    unsafe { ffi::PyObject_GC_UnTrack(context.as_ptr().cast()) }
-}
-
-/// Tracks an object of a collected type, or nothing, if it is not tracked.
-///
-/// # Safety
-/// `object` is null or alive (A2).
-#[inline]
-pub(super) unsafe fn track_object(object: *mut PyObject) {
-    // SAFETY: by the caller.
-    unsafe {
-        if !object.is_null()
-            && ffi::PyObject_IS_GC(object) != 0
-            && ffi::PyObject_GC_IsTracked(object) == 0
-        {
+        if ffi::PyObject_GC_IsTracked(object) == 0 {
             ffi::PyObject_GC_Track(object.cast());
         }
     }

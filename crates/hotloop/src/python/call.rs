@@ -125,6 +125,22 @@ pub(crate) fn call_method1(
     }
 }
 
+/// Calls `object.name(first, second)`.
+pub(crate) fn call_method2(
+    object: &Ref,
+    name: &Bound<'_, PyString>,
+    first: &Ref,
+    second: &Ref,
+) -> PyResult<Ref> {
+    let args = [object.as_ptr(), first.as_ptr(), second.as_ptr()];
+    // SAFETY: A2 by the four references, A3 by `from_new`.
+    unsafe {
+        let result =
+            ffi::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 3, std::ptr::null_mut());
+        Ref::from_new(name.py(), result)
+    }
+}
+
 /// Whether asyncio lets this exception pass through a callback: `SystemExit` or `KeyboardInterrupt`.
 pub(crate) fn ends_the_loop(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<pyo3::exceptions::PySystemExit>(py)

@@ -37,6 +37,17 @@ pub(crate) struct HeapType {
 impl HeapType {
     /// Makes the type. The definitions are leaked: a type of a loaded extension is never unloaded.
     pub(crate) fn build<'py>(self, base: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
+        self.build_over(std::slice::from_ref(base))
+    }
+
+    /// The same over several bases, of which the first has the largest objects and the others add nothing to them.
+    pub(crate) fn build_over<'py>(
+        self,
+        bases: &[Bound<'py, PyType>],
+    ) -> PyResult<Bound<'py, PyType>> {
+        let Some(base) = bases.first() else {
+            return Err(PyImportError::new_err("a type needs a base"));
+        };
         let py = base.py();
         let mut slots: Vec<ffi::PyType_Slot> = self
             .slots
@@ -72,7 +83,7 @@ impl HeapType {
             flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC | self.flags) as c_uint,
             slots: slots.as_mut_ptr(),
         };
-        let bases = PyTuple::new(py, [base])?;
+        let bases = PyTuple::new(py, bases)?;
         // SAFETY: A1, A2: `bases` is alive; name and definitions are static or leaked; A3 by `from_new`.
         let made = unsafe {
             Ref::from_new(
@@ -213,7 +224,7 @@ macro_rules! method_one {
 
 /// A method with any arguments: `fn(py, Borrowed<self>, FastArguments) -> PyResult<Ref>`.
 macro_rules! method_fast {
-    ($name:literal, $doc:literal, $body:path) => {{
+    ($name:literal, $doc:expr, $body:path) => {{
         unsafe extern "C" fn shim(
             slf: *mut pyo3::ffi::PyObject,
             args: *const *mut pyo3::ffi::PyObject,

@@ -21,12 +21,16 @@
 
 pub(crate) mod arguments;
 pub(crate) mod buffer;
+pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod guard;
 pub(crate) mod heap_type;
 pub(crate) mod references;
+pub(crate) mod snapshot;
 
 pub(crate) use arguments::FastArguments;
 pub(crate) use buffer::Buffer;
+pub(crate) use bytes::filled_bytes;
 pub(crate) use guard::guard;
 pub(crate) use references::{Ref, RefSlot};
+pub(crate) use snapshot::{LastSnapshot, Snapshot};

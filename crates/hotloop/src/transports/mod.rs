@@ -1,4 +1,6 @@
 //! Native transports.
 
+pub(crate) mod datagram;
+pub(crate) mod pipe;
 pub(crate) mod stream;
 pub(crate) mod tls;

@@ -19,6 +19,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
 use crate::borrow_fd::with_registrable;
+use crate::faults::{self, Call};
 use crate::{Event, Interest, Token, now_nanos};
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
@@ -33,16 +34,19 @@ pub(crate) struct Selector {
 
 impl Selector {
     pub(crate) fn new() -> io::Result<Self> {
+        faults::check(Call::EpollCreate)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         Ok(Self { epoll })
     }
 
     pub(crate) fn add(&self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
+        faults::check(Call::EpollAdd)?;
         let (data, flags) = (epoll::EventData::new_u64(token.to_u64()), flags(interest));
         with_registrable(fd, |source| epoll::add(&self.epoll, source, data, flags))
     }
 
     pub(crate) fn modify(&self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
+        faults::check(Call::EpollModify)?;
         let (data, flags) = (epoll::EventData::new_u64(token.to_u64()), flags(interest));
         with_registrable(fd, |source| epoll::modify(&self.epoll, source, data, flags))
     }
@@ -87,6 +91,7 @@ impl Selector {
 
     /// `epoll_wait` for whole milliseconds.
     fn collect(&self, events: &mut RawEvents, millis: Option<u64>) -> io::Result<usize> {
+        faults::check(Call::EpollWait)?;
         let timeout = millis.map(|millis| timespec(millis * NANOS_PER_MILLI));
         let room = spare_capacity(&mut events.buffer);
         Ok(epoll::wait(&self.epoll, room, timeout.as_ref())?)
@@ -156,6 +161,7 @@ fn flags(interest: Interest) -> epoll::EventFlags {
         epoll::EventFlags::OUT,
         interest.contains(crate::Direction::Write),
     );
+    flags.set(epoll::EventFlags::ONESHOT, interest.is_once());
     flags
 }
 

@@ -121,14 +121,15 @@ impl Stream {
         let py = transport.py();
         if let Some(this) = self.event_loop(py) {
             // Out of the poller before the number is free again.
-            this.get().unwatch(py, self.fd, Direction::Read)?;
-            this.get().unwatch(py, self.fd, Direction::Write)?;
+            this.get().unwatch(&this, self.fd, Direction::Read)?;
+            this.get().unwatch(&this, self.fd, Direction::Write)?;
             this.get().unregister_transport(self.fd, transport);
         }
         let closed = self.close_owner(py);
         let taken = (
             self.protocol.take(),
             self.event_loop.take(),
+            self.context.take(),
             self.read_context.take(),
             self.write_context.take(),
         );
@@ -149,7 +150,8 @@ impl Stream {
             return Ok(());
         };
         let callback = transport.getattr(intern!(py, "_call_connection_lost"))?;
-        Loop::call_soon_native(&this, callback.into(), PyTuple::new(py, [error])?.into())
+        let args = PyTuple::new(py, [error])?;
+        Loop::call_soon_in(&this, callback.into(), args.into(), self.context.get(py))
     }
 
     /// A transport that is dropped without `close()`: the stdlib's `ResourceWarning`, and the descriptor is closed.
@@ -161,8 +163,8 @@ impl Stream {
         let described = self.describe(transport);
         // First what must not be left out: at interpreter shutdown the warning may not even be importable.
         if let Some(this) = self.event_loop(py) {
-            this.get().unwatch(py, self.fd, Direction::Read)?;
-            this.get().unwatch(py, self.fd, Direction::Write)?;
+            this.get().unwatch(&this, self.fd, Direction::Read)?;
+            this.get().unwatch(&this, self.fd, Direction::Write)?;
             this.get().unregister_transport(self.fd, transport);
         }
         let closed = self.close_owner(py);
@@ -175,9 +177,9 @@ impl Stream {
             named.set_item("source", transport)?;
             let kind = py.get_type::<pyo3::exceptions::PyResourceWarning>();
             let text = format!("unclosed transport {described}");
-            py.import("warnings")?
-                .call_method("warn", (text, kind), Some(&named))
-                .map(drop)
+            // Taken at import: at interpreter shutdown nothing can be imported.
+            let warn = imports(py)?.warn.bind(py);
+            warn.call((text, kind), Some(&named)).map(drop)
         });
         warned.and(closed).and(detached)
     }

@@ -12,6 +12,8 @@ use crate::python::{Buffer, Ref, call};
 
 use super::Stream;
 
+const RECEIVER_FAILED: &str = "Fatal error: protocol.data_received() call failed.";
+
 impl Stream {
     /// The descriptor can be read.
     pub(super) fn read_ready(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -37,6 +39,13 @@ impl Stream {
         };
         let mut buffer = this.get().take_read_buffer();
         let received = reactor::recv(fd, &mut buffer);
+        if let (Ok(count @ 1..), Some(feed)) = (&received, self.feed.get()) {
+            let fed = feed.feed(&protocol.bind(py), &buffer[..*count]);
+            if !matches!(fed, Ok(false)) {
+                this.get().return_read_buffer(buffer);
+                return self.check(transport, fed, RECEIVER_FAILED).map(drop);
+            }
+        }
         let data = received
             .as_ref()
             .ok()
@@ -47,11 +56,7 @@ impl Stream {
             (Ok(_), Some(data)) => {
                 let result =
                     call::call_method1(protocol, intern!(py, "data_received"), &data.into());
-                self.check(
-                    transport,
-                    result,
-                    "Fatal error: protocol.data_received() call failed.",
-                )?;
+                self.check(transport, result, RECEIVER_FAILED)?;
                 Ok(())
             }
             (Ok(_), None) => Ok(()),
@@ -150,7 +155,7 @@ impl Stream {
     /// Stops waiting for the descriptor in one direction.
     pub(super) fn stop_watching(&self, py: Python<'_>, direction: Direction) -> PyResult<()> {
         if let Some(this) = self.event_loop(py) {
-            this.get().unwatch(py, self.fd, direction)?;
+            this.get().unwatch(&this, self.fd, direction)?;
         }
         Ok(())
     }

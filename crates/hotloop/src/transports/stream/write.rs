@@ -11,14 +11,14 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use crate::errors::{OrRaise, os_error};
 use crate::event_loop::Watcher;
 use crate::imports::imports;
-use crate::python::{Buffer, Ref, call};
+use crate::python::{Buffer, Ref};
 
 use super::Stream;
 
 const WRITE_FAILED: &str = "Fatal write error on socket transport";
 
 /// A piece of data that waits to be sent.
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// An exact `bytes` object, which cannot change and whose release runs no code.
     Bytes(Ref),
     /// A copy of anything else.
@@ -37,7 +37,7 @@ impl AsRef<[u8]> for Piece {
 
 impl Stream {
     /// `transport.write(data)`.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         transport: &Bound<'_, PyAny>,
         data: &Bound<'_, PyAny>,
@@ -179,21 +179,29 @@ impl Stream {
         }
     }
 
-    /// Watches for writing, in a copy of the current context.
+    /// Watches for writing, in the transport's context or in a copy of the current one. If that fails, what waits can
+    /// never be sent: the connection is lost, so that no stream goes on behind a hole, and the caller of `write()` gets
+    /// the error, as from asyncio.
     fn watch_for_room(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let Some(this) = self.event_loop(transport.py()) else {
             return Ok(());
         };
         drop(
             self.write_context
-                .replace(Some(call::copy_context(transport.py())?)),
+                .replace(Some(self.callback_context(transport.py())?)),
         );
-        this.get().watch(
+        let watched = this.get().watch(
             &this,
             self.fd,
             Direction::Write,
             Watcher::Stream(transport.into()),
-        )
+        );
+        if let Err(error) = watched {
+            let copy = error.clone_ref(transport.py());
+            self.fatal_error(transport, copy, WRITE_FAILED)?;
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// The descriptor can be written again.

@@ -1,0 +1,333 @@
+//! The transport's methods and attributes as Python sees them, public ones and those private ones that asyncio
+//! itself and libraries look at.
+
+use pyo3::Borrowed;
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyType};
+
+use crate::imports::imports;
+use crate::python::guard::{boolean, none};
+use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
+use crate::python::{FastArguments, Ref};
+
+use super::{Datagram, construct, info};
+
+type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
+
+#[rustfmt::skip] // a table
+pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
+    vec![
+        method_fast!(c"sendto", c"sendto($self, /, data, addr=None)\n--\n\nSend a datagram; what the socket does not take now is queued.", sendto),
+        method_noargs!(c"close", c"Close the transport after what is queued was sent.", close),
+        method_noargs!(c"abort", c"Close the transport at once; what is queued is lost.", abort),
+        method_noargs!(c"is_closing", c"Return True if the transport is closing or closed.", is_closing),
+        method_noargs!(c"is_reading", c"Return True if the transport receives datagrams.", is_reading),
+        method_noargs!(c"pause_reading", c"Stop calling datagram_received().", pause_reading),
+        method_noargs!(c"resume_reading", c"Call datagram_received() again.", resume_reading),
+        method_fast!(c"set_protocol", c"Set a new protocol.", set_protocol),
+        method_noargs!(c"get_protocol", c"Return the current protocol.", get_protocol),
+        method_fast!(c"get_extra_info", c"get_extra_info($self, /, name, default=None)\n--\n\nReturn information about the socket.", info::get_extra_info),
+        method_fast!(c"set_write_buffer_limits", c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSet the marks of flow control, in bytes.", set_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_limits", c"Return (low, high), in bytes.", get_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_size", c"Return the number of bytes that are queued, from Python 3.13 on with 8 for each datagram's header.", get_write_buffer_size),
+        method_noargs!(c"_start_reading", c"Begin to wait for datagrams.", construct::start_reading_method),
+        method_noargs!(c"_read_ready", c"Receive once.", read_ready),
+        method_noargs!(c"_deliver_received", c"Deliver what was received and kept.", deliver_received),
+        method_noargs!(c"_sendto_ready", c"Send what is queued.", sendto_ready),
+        method_noargs!(c"_maybe_pause_protocol", c"Call pause_writing() if the queue is too long.", maybe_pause_protocol),
+        method_noargs!(c"_maybe_resume_protocol", c"Call resume_writing() if the queue is short enough.", maybe_resume_protocol),
+        method_one!(c"_force_close", c"Close at once with an exception or None.", force_close),
+        method_fast!(c"_fatal_error", c"_fatal_error($self, /, exc, message='Fatal error on transport')\n--\n\nReport and close.", fatal_error),
+        method_one!(c"_call_connection_lost", c"Tell the protocol and close the socket.", call_connection_lost),
+    ]
+}
+
+#[rustfmt::skip] // a table
+pub(super) fn getters() -> Vec<ffi::PyGetSetDef> {
+    vec![
+        attribute(c"_extra", getter!(get_extra), None),
+        attribute(c"_sock", getter!(get_sock), None),
+        attribute(c"_sock_fd", getter!(get_sock_fd), None),
+        attribute(c"_loop", getter!(get_loop), None),
+        attribute(c"_protocol", getter!(get_protocol), None),
+        attribute(c"_server", getter!(get_server), None),
+        attribute(c"_address", getter!(get_address), None),
+        attribute(c"_buffer", getter!(get_buffer), None),
+        attribute(c"_buffer_size", getter!(get_write_buffer_size), None),
+        attribute(c"_closing", getter!(is_closing), None),
+        attribute(c"_paused", getter!(is_paused), None),
+        attribute(c"_conn_lost", getter!(get_lost), None),
+        attribute(c"_protocol_connected", getter!(is_protocol_connected), None),
+        attribute(c"_protocol_paused", getter!(is_protocol_paused), None),
+        attribute(c"_high_water", getter!(get_high_water), Some(set_high_water)),
+        attribute(c"_low_water", getter!(get_low_water), Some(set_low_water)),
+    ]
+}
+
+/// What asyncio asks of one `recvfrom`, in bytes.
+pub(super) fn add_constants(class: &Bound<'_, PyType>) -> PyResult<()> {
+    class.setattr("max_size", crate::event_loop::READ_BUFFER_SIZE)
+}
+
+fn sendto<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let (data, to) = match (arguments.positional_count(), arguments.keyword_count()) {
+        (1 | 2, 0) => (arguments.get(0), arguments.get(1)),
+        _ => {
+            let [data, to] = arguments.named("sendto", ["data", "addr"])?;
+            (data, to)
+        }
+    };
+    let data = data.ok_or_else(|| {
+        PyTypeError::new_err("sendto() missing 1 required positional argument: 'data'")
+    })?;
+    let none_given = none(py);
+    let to = to.unwrap_or_else(|| none_given.bind(py));
+    Datagram::of(&slf).sendto(&slf, &data, &to)?;
+    Ok(none_given)
+}
+
+fn close<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Datagram::of(&slf).close(&slf)?;
+    Ok(none(py))
+}
+
+fn abort<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Datagram::of(&slf).force_close(&slf, &py.None().into_bound(py))?;
+    Ok(none(py))
+}
+
+fn force_close<'py>(py: Python<'py>, slf: Slf<'_, 'py>, error: Slf<'_, 'py>) -> PyResult<Ref> {
+    Datagram::of(&slf).force_close(&slf, &error)?;
+    Ok(none(py))
+}
+
+fn fatal_error<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
+    let error = error.ok_or_else(|| PyTypeError::new_err("_fatal_error() needs an exception"))?;
+    let message = match message {
+        Some(message) => message.extract::<String>()?,
+        None => "Fatal error on transport".to_owned(),
+    };
+    Datagram::of(&slf).fatal_error(&slf, PyErr::from_value(error.to_owned()), &message)?;
+    Ok(none(py))
+}
+
+fn call_connection_lost<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    error: Slf<'_, 'py>,
+) -> PyResult<Ref> {
+    Datagram::of(&slf).connection_lost(&slf, Some(&error))?;
+    Ok(none(py))
+}
+
+fn is_closing<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, Datagram::of(&slf).closing.get()))
+}
+
+fn is_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let datagram = Datagram::of(&slf);
+    let reading = !datagram.closing.get() && !datagram.reading_paused.get();
+    Ok(boolean(py, reading))
+}
+
+fn pause_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Datagram::of(&slf).pause_reading(&slf)?;
+    Ok(none(py))
+}
+
+fn resume_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Datagram::of(&slf).resume_reading(&slf)?;
+    Ok(none(py))
+}
+
+fn read_ready<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Datagram::of(&slf).read_ready(&slf)?;
+    Ok(none(py))
+}
+
+fn deliver_received<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Datagram::of(&slf).deliver_received(&slf)?;
+    Ok(none(py))
+}
+
+fn sendto_ready<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Datagram::of(&slf).sendto_ready(&slf)?;
+    Ok(none(py))
+}
+
+fn maybe_pause_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Datagram::of(&slf).maybe_pause_protocol(&slf)?;
+    Ok(none(py))
+}
+
+fn maybe_resume_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Datagram::of(&slf).maybe_resume_protocol(&slf)?;
+    Ok(none(py))
+}
+
+fn set_protocol<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let protocol = arguments.single("set_protocol", "protocol")?;
+    let datagram = Datagram::of(&slf);
+    datagram.protocol_connected.set(true);
+    drop(datagram.protocol.replace(Some((&*protocol).into())));
+    Ok(none(py))
+}
+
+fn get_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let protocol = Datagram::of(&slf).protocol.get(py);
+    Ok(protocol.unwrap_or_else(|| none(py)))
+}
+
+fn set_write_buffer_limits<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let [high, low] = arguments.named("set_write_buffer_limits", ["high", "low"])?;
+    let named = PyDict::new(py);
+    named.set_item("high", high)?;
+    named.set_item("low", low)?;
+    // The stdlib's own rule computes the two marks and sets them through the attributes below.
+    imports(py)?
+        .set_limits
+        .bind(py)
+        .call((slf,), Some(&named))?;
+    Datagram::of(&slf).maybe_pause_protocol(&slf)?;
+    Ok(none(py))
+}
+
+fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let datagram = Datagram::of(&slf);
+    Ok((datagram.low_water.get(), datagram.high_water.get())
+        .into_pyobject(py)?
+        .into())
+}
+
+fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Datagram::of(&slf)
+        .queue_size
+        .get()
+        .into_pyobject(py)?
+        .into())
+}
+
+fn get_extra<'py>(_py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Datagram::of(&slf).extra(&slf)?.into())
+}
+
+fn get_sock<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let datagram = Datagram::of(&slf);
+    let socket = datagram.socket.get(py).filter(|_| datagram.open.get());
+    Ok(socket.unwrap_or_else(|| none(py)))
+}
+
+fn get_sock_fd<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Datagram::of(&slf).fd.into_pyobject(py)?.into())
+}
+
+fn get_loop<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let event_loop = Datagram::of(&slf).event_loop.get(py);
+    Ok(event_loop.unwrap_or_else(|| none(py)))
+}
+
+fn get_server<'py>(py: Python<'py>, _slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(none(py))
+}
+
+fn get_address<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let address = Datagram::of(&slf).address.get(py);
+    Ok(address.unwrap_or_else(|| none(py)))
+}
+
+/// The queue as a deque of (data, address), a copy: looking at it must not change it.
+fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let waiting: Vec<(Ref, Ref)> = Datagram::of(&slf)
+        .queue
+        .borrow()
+        .iter()
+        .map(|queued| (queued.data.clone_ref(py), queued.to.clone_ref(py)))
+        .collect();
+    let rows = PyList::empty(py);
+    for (data, to) in waiting {
+        rows.append((data.bind(py), to.bind(py)))?;
+    }
+    let deque = py.import("collections")?.getattr("deque")?;
+    Ok(deque.call1((rows,))?.into())
+}
+
+fn is_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, Datagram::of(&slf).reading_paused.get()))
+}
+
+fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(Datagram::of(&slf).lost.get().into_pyobject(py)?.into())
+}
+
+fn is_protocol_connected<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, Datagram::of(&slf).protocol_connected.get()))
+}
+
+fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, Datagram::of(&slf).protocol_paused.get()))
+}
+
+fn get_high_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let mark = Datagram::of(&slf).high_water.get();
+    Ok(mark.into_pyobject(py)?.into())
+}
+
+fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let mark = Datagram::of(&slf).low_water.get();
+    Ok(mark.into_pyobject(py)?.into())
+}
+
+unsafe extern "C" fn set_high_water(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    // SAFETY: A1, A6: called by the interpreter, which holds both objects.
+    unsafe { set_mark(slf, value, |datagram, mark| datagram.high_water.set(mark)) }
+}
+
+unsafe extern "C" fn set_low_water(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    // SAFETY: as above.
+    unsafe { set_mark(slf, value, |datagram, mark| datagram.low_water.set(mark)) }
+}
+
+unsafe fn set_mark(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    set: fn(&Datagram, usize),
+) -> i32 {
+    // SAFETY: A1, A2 by the callers; a null value means deletion.
+    unsafe {
+        crate::python::guard(|py| {
+            let slf = Borrowed::from_ptr(py, slf);
+            let value = Borrowed::from_ptr_or_opt(py, value).ok_or_else(|| {
+                PyTypeError::new_err("the marks of flow control cannot be deleted")
+            })?;
+            set(Datagram::of(&slf), value.extract()?);
+            Ok(0)
+        })
+    }
+}

@@ -1,0 +1,192 @@
+//! The end of a transport: `close`, `abort`, fatal errors, `connection_lost`.
+
+use hotloop_reactor::Direction;
+use pyo3::exceptions::PyOSError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::event_loop::Loop;
+use crate::imports::imports;
+use crate::python::call;
+use crate::transports::stream::add_to_users;
+
+use super::Datagram;
+
+impl Datagram {
+    /// `transport.close()`: no more reading; `connection_lost(None)` when what waits has been sent.
+    pub(super) fn close(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.closing.replace(true) {
+            return Ok(());
+        }
+        let py = transport.py();
+        drop(self.rest.take());
+        self.stop_watching(py, Direction::Read)?;
+        if self.queue.borrow().is_empty() {
+            self.lost.set(self.lost.get() + 1);
+            self.stop_watching(py, Direction::Write)?;
+            self.schedule_connection_lost(transport, &py.None().into_bound(py))?;
+        }
+        Ok(())
+    }
+
+    /// `transport.abort()` and asyncio's `_force_close(exc)`: what waits is dropped.
+    pub(super) fn force_close(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if self.lost.get() > 0 {
+            return Ok(());
+        }
+        let py = transport.py();
+        let dropped = (self.queue.take(), self.rest.take());
+        self.queue_size.set(0);
+        if !dropped.0.is_empty() {
+            self.stop_watching(py, Direction::Write)?;
+        }
+        drop(dropped);
+        if !self.closing.replace(true) {
+            self.stop_watching(py, Direction::Read)?;
+        }
+        self.lost.set(self.lost.get() + 1);
+        self.schedule_connection_lost(transport, error)
+    }
+
+    /// An error after which the transport is useless. Those of the operating system are only logged in debug mode;
+    /// others are reported.
+    pub(super) fn fatal_error(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: PyErr,
+        message: &str,
+    ) -> PyResult<()> {
+        let py = transport.py();
+        let is_os_error = error.is_instance_of::<PyOSError>(py);
+        let exception = error.into_value(py).into_bound(py).into_any();
+        if let Some(this) = self.event_loop(py) {
+            if !is_os_error {
+                let context = PyDict::new(py);
+                context.set_item("message", message)?;
+                context.set_item("exception", &exception)?;
+                context.set_item("transport", transport)?;
+                let protocol = self.protocol.get(py);
+                context.set_item("protocol", protocol.map(|protocol| protocol.into_bound(py)))?;
+                this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
+            } else if this.get().debug.get() {
+                let named = PyDict::new(py);
+                named.set_item("exc_info", &exception)?;
+                let logger = imports(py)?.logger.bind(py);
+                logger.call_method("debug", ("%r: %s", transport, message), Some(&named))?;
+            }
+        }
+        self.force_close(transport, &exception)
+    }
+
+    /// Calls the protocol's last method and gives everything back, also if that method raises.
+    pub(super) fn connection_lost(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = transport.py();
+        let error = error.cloned().unwrap_or_else(|| py.None().into_bound(py));
+        let protocol = self
+            .protocol
+            .get(py)
+            .filter(|_| self.protocol_connected.get());
+        let told = match protocol {
+            Some(protocol) => {
+                call::call_method1(&protocol, intern!(py, "connection_lost"), &error.into())
+                    .map(drop)
+            }
+            None => Ok(()),
+        };
+        told.and(self.release(transport))
+    }
+
+    /// Gives back the socket, the protocol and the loop.
+    fn release(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.leave_loop(transport)?;
+        let closed = self.close_socket(transport.py());
+        let taken = (
+            self.protocol.take(),
+            self.event_loop.take(),
+            self.read_context.take(),
+            self.write_context.take(),
+        );
+        drop(taken);
+        closed
+    }
+
+    /// Out of the poller before the number is free again.
+    fn leave_loop(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        if let Some(this) = self.event_loop(py).filter(|_| self.open.get()) {
+            this.get().unwatch(&this, self.fd, Direction::Read)?;
+            this.get().unwatch(&this, self.fd, Direction::Write)?;
+            this.get().unregister_transport(self.fd, transport);
+        }
+        Ok(())
+    }
+
+    fn close_socket(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.open.replace(false) {
+            return Ok(());
+        }
+        let Some(socket) = self.socket.get(py) else {
+            return Ok(());
+        };
+        add_to_users(&socket.bind(py), -1)?;
+        socket.bind(py).call_method0(intern!(py, "close")).map(drop)
+    }
+
+    fn schedule_connection_lost(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = transport.py();
+        let Some(this) = self.event_loop(py) else {
+            return Ok(());
+        };
+        let callback = transport.getattr(intern!(py, "_call_connection_lost"))?;
+        Loop::call_soon_native(&this, callback.into(), PyTuple::new(py, [error])?.into())
+    }
+
+    /// A transport that is dropped without `close()`: the stdlib's `ResourceWarning`, and the socket is closed.
+    pub(super) fn warn_if_unclosed(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        if !self.open.get() {
+            return Ok(());
+        }
+        let described = self.describe(transport);
+        // First what must not be left out: at interpreter shutdown the warning may not even be importable.
+        let left = self.leave_loop(transport);
+        let closed = self.close_socket(py);
+        let warned = described.and_then(|described| {
+            let named = PyDict::new(py);
+            named.set_item("source", transport)?;
+            let kind = py.get_type::<pyo3::exceptions::PyResourceWarning>();
+            let text = format!("unclosed transport {described}");
+            // Taken at import: at interpreter shutdown nothing can be imported.
+            let warn = imports(py)?.warn.bind(py);
+            warn.call((text, kind), Some(&named)).map(drop)
+        });
+        warned.and(left).and(closed)
+    }
+
+    /// Logs a line about the transport in debug mode.
+    pub(super) fn log_debug(&self, transport: &Bound<'_, PyAny>, message: &str) -> PyResult<()> {
+        let py = transport.py();
+        match self.event_loop(py) {
+            Some(this) if this.get().debug.get() => {
+                let logger = imports(py)?.logger.bind(py);
+                logger
+                    .call_method1(intern!(py, "debug"), (message, transport))
+                    .map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+}

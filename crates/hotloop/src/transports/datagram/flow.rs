@@ -1,0 +1,55 @@
+//! Flow control: telling the protocol to pause and to resume writing.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::python::call;
+
+use super::Datagram;
+
+impl Datagram {
+    /// Calls `pause_writing()` if the queue has passed the high-water mark.
+    pub(super) fn maybe_pause_protocol(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.queue_size.get() <= self.high_water.get() || self.protocol_paused.get() {
+            return Ok(());
+        }
+        self.protocol_paused.set(true);
+        self.tell_protocol(transport, intern!(transport.py(), "pause_writing"))
+    }
+
+    /// Calls `resume_writing()` if the queue has fallen to the low-water mark.
+    pub(super) fn maybe_resume_protocol(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !self.protocol_paused.get() || self.queue_size.get() > self.low_water.get() {
+            return Ok(());
+        }
+        self.protocol_paused.set(false);
+        self.tell_protocol(transport, intern!(transport.py(), "resume_writing"))
+    }
+
+    fn tell_protocol(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        method: &Bound<'_, PyString>,
+    ) -> PyResult<()> {
+        let py = transport.py();
+        let Some(protocol) = self.protocol.get(py) else {
+            return Ok(());
+        };
+        let error = match call::call_method0(&protocol, method) {
+            Ok(_) => return Ok(()),
+            Err(error) if call::ends_the_loop(py, &error) => return Err(error),
+            Err(error) => error,
+        };
+        let Some(this) = self.event_loop(py) else {
+            return Err(error);
+        };
+        let context = PyDict::new(py);
+        context.set_item("message", format!("protocol.{method}() failed"))?;
+        context.set_item("exception", error.into_value(py))?;
+        context.set_item("transport", transport)?;
+        context.set_item("protocol", protocol.bind(py))?;
+        this.call_method1(intern!(py, "call_exception_handler"), (context,))
+            .map(drop)
+    }
+}

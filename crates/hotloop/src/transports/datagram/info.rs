@@ -1,0 +1,129 @@
+//! What a transport tells about itself: `get_extra_info` and `repr`.
+
+use hotloop_reactor::{Address, Direction};
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::address;
+use crate::imports::imports;
+use crate::python::guard::none;
+use crate::python::{FastArguments, Ref};
+
+use super::Datagram;
+use super::layout::DatagramObject;
+
+/// `transport.get_extra_info(name, default=None)`.
+pub(super) fn get_extra_info<'py>(
+    py: Python<'py>,
+    slf: pyo3::Borrowed<'_, 'py, PyAny>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
+    let Some(name) = name else {
+        return Err(PyTypeError::new_err(
+            "BaseTransport.get_extra_info() missing 1 required positional argument: 'name'",
+        ));
+    };
+    let extra = Datagram::of(&slf).extra(&slf)?;
+    Ok(match extra.get_item(name)? {
+        Some(value) => value.into(),
+        None => default.map_or_else(|| none(py), |default| (&*default).into()),
+    })
+}
+
+impl Datagram {
+    /// The transport's dict of information, made when it is asked for.
+    pub(super) fn extra<'py>(&self, transport: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let py = transport.py();
+        // SAFETY: A4, A2: the slot holds a dict that we put there, or nothing.
+        let known = unsafe { Bound::from_borrowed_ptr_or_opt(py, *extra_slot(transport)) };
+        if let Some(known) = known {
+            return Ok(known.cast_into::<PyDict>()?);
+        }
+        let extra = PyDict::new(py);
+        self.fill_extra(&extra)?;
+        self.store_extra(transport, &extra);
+        Ok(extra)
+    }
+
+    /// As asyncio, the dict that the caller gave is the transport's from now on; a peer's name in it stays.
+    pub(super) fn adopt_extra(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        extra: &Bound<'_, PyDict>,
+    ) -> PyResult<()> {
+        self.fill_extra(extra)?;
+        self.store_extra(transport, extra);
+        Ok(())
+    }
+
+    fn fill_extra(&self, extra: &Bound<'_, PyDict>) -> PyResult<()> {
+        let py = extra.py();
+        let socket = self.socket.get(py).map(|socket| socket.into_bound(py));
+        let wrapped = imports(py)?.transport_socket.bind(py).call1((&socket,))?;
+        extra.set_item(intern!(py, "socket"), wrapped)?;
+        let name = |address: &Option<Address>, method: &str| -> PyResult<Ref> {
+            match (address, &socket) {
+                (None, _) => Ok(none(py)),
+                // A path as long as it can be: the socket's own method knows it.
+                (Some(Address::Other), Some(socket)) if self.open.get() => {
+                    Ok(socket.call_method0(method)?.into())
+                }
+                (Some(address), _) => address::to_python(py, address),
+            }
+        };
+        extra.set_item(
+            intern!(py, "sockname"),
+            name(&self.local, "getsockname")?.bind(py),
+        )?;
+        if !extra.contains(intern!(py, "peername"))? {
+            extra.set_item(
+                intern!(py, "peername"),
+                name(&self.peer, "getpeername")?.bind(py),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn store_extra(&self, transport: &Bound<'_, PyAny>, extra: &Bound<'_, PyDict>) {
+        // SAFETY: A4: what was there goes out before it is dropped (A5).
+        let before = unsafe { std::ptr::replace(extra_slot(transport), extra.clone().into_ptr()) };
+        // SAFETY: A1, A2: the slot's own reference, or null.
+        unsafe { ffi::Py_XDECREF(before) };
+    }
+
+    /// `repr(transport)`.
+    pub(super) fn describe(&self, transport: &Bound<'_, PyAny>) -> PyResult<String> {
+        let py = transport.py();
+        let mut text = format!("<{}", transport.get_type().name()?);
+        if !self.open.get() {
+            text.push_str(" closed");
+        } else if self.closing.get() {
+            text.push_str(" closing");
+        }
+        text.push_str(&format!(" fd={}", self.fd));
+        if let Some(this) = self.event_loop(py).filter(|this| !this.get().closed.get()) {
+            let interest = this.get().registry.borrow().interest(self.fd);
+            let state = |direction| {
+                if interest.contains(direction) {
+                    "polling"
+                } else {
+                    "idle"
+                }
+            };
+            let (read, write) = (state(Direction::Read), state(Direction::Write));
+            let size = self.queue_size.get();
+            text.push_str(&format!(" read={read} write=<{write}, bufsize={size}>"));
+        }
+        text.push('>');
+        Ok(text)
+    }
+}
+
+fn extra_slot(transport: &Bound<'_, PyAny>) -> *mut *mut ffi::PyObject {
+    // SAFETY: A4: called for transports only.
+    unsafe { &raw mut (*transport.as_ptr().cast::<DatagramObject>()).extra }
+}

@@ -1,0 +1,413 @@
+//! The methods and attributes of the pipe transports as Python sees them, public ones and those private ones that
+//! asyncio itself and libraries look at. `get_extra_info`, `writelines` and what sets the marks of flow control are
+//! inherited from asyncio's classes.
+
+use pyo3::Borrowed;
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::python::guard::{boolean, none};
+use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
+use crate::python::{FastArguments, Ref};
+
+use super::{PipeState, ReadPipe, WritePipe, state};
+
+type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
+
+/// What `_fatal_error` says if it is given no text.
+const FATAL_ERROR: &str = "Fatal error on pipe transport";
+
+/// The methods that both transports have; a macro, as the functions that the interpreter calls cannot be generic.
+macro_rules! both_methods {
+    ($pipe:ty) => {
+        vec![
+            method_noargs!(
+                c"is_closing",
+                c"Return True if the transport is closing or closed.",
+                is_closing::<$pipe>
+            ),
+            method_fast!(
+                c"set_protocol",
+                c"Set a new protocol.",
+                set_protocol::<$pipe>
+            ),
+            method_noargs!(
+                c"get_protocol",
+                c"Return the current protocol.",
+                get_protocol::<$pipe>
+            ),
+            method_noargs!(
+                c"_start_reading",
+                c"Begin to wait for the descriptor.",
+                start_reading::<$pipe>
+            ),
+            method_one!(
+                c"_call_connection_lost",
+                c"Tell the protocol and close the pipe.",
+                call_connection_lost::<$pipe>
+            ),
+        ]
+    };
+}
+
+/// The attributes that both have.
+macro_rules! both_getters {
+    ($pipe:ty) => {
+        vec![
+            attribute(c"_loop", getter!(get_loop::<$pipe>), None),
+            attribute(
+                c"_pipe",
+                getter!(get_pipe::<$pipe>),
+                Some(set_pipe::<$pipe>),
+            ),
+            attribute(c"_fileno", getter!(get_fileno::<$pipe>), None),
+            attribute(c"_protocol", getter!(get_protocol::<$pipe>), None),
+            attribute(c"_closing", getter!(is_closing::<$pipe>), None),
+        ]
+    };
+}
+
+/// The tables of `hotloop._core.ReadPipeTransport`.
+pub(super) mod of_read_pipe {
+    use super::*;
+
+    #[rustfmt::skip] // a table
+    pub(in super::super) fn methods() -> Vec<ffi::PyMethodDef> {
+        let mut methods = both_methods!(ReadPipe);
+        methods.extend([
+            method_noargs!(c"is_reading", c"Return True if the transport reads.", is_reading),
+            method_noargs!(c"pause_reading", c"Stop calling data_received().", pause_reading),
+            method_noargs!(c"resume_reading", c"Call data_received() again.", resume_reading),
+            method_noargs!(c"close", c"Close the transport.", close_reading),
+            method_noargs!(c"_read_ready", c"Read once.", read_once),
+            method_one!(c"_close", c"Close with an exception or None.", close_reading_with),
+            method_fast!(c"_fatal_error", c"_fatal_error($self, /, exc, message='Fatal error on pipe transport')\n--\n\nReport and close.", reading_failed),
+        ]);
+        methods
+    }
+
+    pub(in super::super) fn getters() -> Vec<ffi::PyGetSetDef> {
+        let mut getters = both_getters!(ReadPipe);
+        getters.push(attribute(c"_paused", getter!(is_paused), None));
+        getters
+    }
+}
+
+/// The tables of `hotloop._core.WritePipeTransport`.
+pub(super) mod of_write_pipe {
+    use super::*;
+
+    #[rustfmt::skip] // a table
+    pub(in super::super) fn methods() -> Vec<ffi::PyMethodDef> {
+        let mut methods = both_methods!(WritePipe);
+        methods.extend([
+            method_fast!(c"write", c"Write bytes-like data; what the pipe does not take now is queued.", write),
+            method_noargs!(c"write_eof", c"Close the transport after what is queued was written.", write_eof),
+            method_noargs!(c"can_write_eof", c"Return True.", can_write_eof),
+            method_noargs!(c"close", c"Close the transport after what is queued was written.", write_eof),
+            method_noargs!(c"abort", c"Close the transport at once; what is queued is lost.", abort),
+            method_noargs!(c"get_write_buffer_size", c"Return the number of bytes that are queued.", get_write_buffer_size),
+            method_noargs!(c"_read_ready", c"The other side is gone.", other_side_gone),
+            method_noargs!(c"_write_ready", c"Write what is queued once.", write_ready),
+            method_fast!(c"_close", c"_close($self, /, exc=None)\n--\n\nClose at once with an exception or None.", close_writing_with),
+            method_fast!(c"_fatal_error", c"_fatal_error($self, /, exc, message='Fatal error on pipe transport')\n--\n\nReport and close.", writing_failed),
+        ]);
+        methods
+    }
+
+    #[rustfmt::skip] // a table
+    pub(in super::super) fn getters() -> Vec<ffi::PyGetSetDef> {
+        let mut getters = both_getters!(WritePipe);
+        getters.extend([
+            attribute(c"_buffer", getter!(get_buffer), None),
+            attribute(c"_conn_lost", getter!(get_lost), None),
+            attribute(c"_protocol_paused", getter!(is_protocol_paused), Some(set_protocol_paused)),
+            attribute(c"_high_water", getter!(get_high_water), Some(set_high_water)),
+            attribute(c"_low_water", getter!(get_low_water), Some(set_low_water)),
+        ]);
+        getters
+    }
+}
+
+fn read_pipe<'a>(slf: &'a Bound<'_, PyAny>) -> &'a ReadPipe {
+    state(slf)
+}
+
+fn write_pipe<'a>(slf: &'a Bound<'_, PyAny>) -> &'a WritePipe {
+    state(slf)
+}
+
+fn is_closing<'py, S: PipeState>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, state::<S>(&slf).end().closing.get()))
+}
+
+fn set_protocol<'py, S: PipeState>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let protocol = arguments.single("set_protocol", "protocol")?;
+    let slot = &state::<S>(&slf).end().protocol;
+    drop(slot.replace(Some((&*protocol).into())));
+    Ok(none(py))
+}
+
+fn get_protocol<'py, S: PipeState>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let protocol = state::<S>(&slf).end().protocol.get(py);
+    Ok(protocol.unwrap_or_else(|| none(py)))
+}
+
+fn start_reading<'py, S: PipeState>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let pipe: &S = state(&slf);
+    if pipe.may_read() {
+        pipe.end().watch_for_reading::<S>(&slf)?;
+    }
+    Ok(none(py))
+}
+
+fn call_connection_lost<'py, S: PipeState>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    error: Slf<'_, 'py>,
+) -> PyResult<Ref> {
+    state::<S>(&slf).end().connection_lost(&slf, &error)?;
+    Ok(none(py))
+}
+
+fn get_loop<'py, S: PipeState>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let event_loop = state::<S>(&slf).end().event_loop.get(py);
+    Ok(event_loop.unwrap_or_else(|| none(py)))
+}
+
+fn get_pipe<'py, S: PipeState>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let pipe = state::<S>(&slf).end().pipe.get(py);
+    Ok(pipe.unwrap_or_else(|| none(py)))
+}
+
+fn get_fileno<'py, S: PipeState>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let fd = state::<S>(&slf).end().raw_fd();
+    Ok(fd.into_pyobject(py)?.into())
+}
+
+fn is_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, read_pipe(&slf).may_read()))
+}
+
+fn pause_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    read_pipe(&slf).pause_reading(&slf)?;
+    Ok(none(py))
+}
+
+fn resume_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    read_pipe(&slf).resume_reading(&slf)?;
+    Ok(none(py))
+}
+
+fn close_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    read_pipe(&slf).close(&slf)?;
+    Ok(none(py))
+}
+
+fn read_once<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    read_pipe(&slf).read_ready(&slf)?;
+    Ok(none(py))
+}
+
+fn close_reading_with<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    error: Slf<'_, 'py>,
+) -> PyResult<Ref> {
+    read_pipe(&slf).end().close(&slf, &error)?;
+    Ok(none(py))
+}
+
+fn reading_failed<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let (error, message) = error_and_message(arguments)?;
+    read_pipe(&slf).fatal_error(&slf, &error, &message)?;
+    Ok(none(py))
+}
+
+fn is_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, read_pipe(&slf).paused.get()))
+}
+
+fn write<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let data = arguments.single("write", "data")?;
+    write_pipe(&slf).write(&slf, &data)?;
+    Ok(none(py))
+}
+
+fn write_eof<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    write_pipe(&slf).write_eof(&slf)?;
+    Ok(none(py))
+}
+
+fn can_write_eof<'py>(py: Python<'py>, _slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, true))
+}
+
+fn abort<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    write_pipe(&slf).force_close(&slf, &py.None().into_bound(py))?;
+    Ok(none(py))
+}
+
+fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(write_pipe(&slf).waiting().into_pyobject(py)?.into())
+}
+
+fn other_side_gone<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    write_pipe(&slf).read_ready(&slf)?;
+    Ok(none(py))
+}
+
+fn write_ready<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    write_pipe(&slf).write_ready(&slf)?;
+    Ok(none(py))
+}
+
+fn close_writing_with<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let [error] = arguments.named("_close", ["exc"])?;
+    let error = error.map_or_else(|| py.None().into_bound(py), |error| error.to_owned());
+    write_pipe(&slf).force_close(&slf, &error)?;
+    Ok(none(py))
+}
+
+fn writing_failed<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let (error, message) = error_and_message(arguments)?;
+    write_pipe(&slf).fatal_error(&slf, &error, &message)?;
+    Ok(none(py))
+}
+
+fn error_and_message<'py>(
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<(Bound<'py, PyAny>, String)> {
+    let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
+    let error = error.ok_or_else(|| PyTypeError::new_err("_fatal_error() needs an exception"))?;
+    let message = match message {
+        Some(message) => message.extract()?,
+        None => FATAL_ERROR.to_owned(),
+    };
+    Ok((error.to_owned(), message))
+}
+
+/// The queue's bytes, as a copy: looking at it must not change it.
+fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let waiting: Vec<u8> = write_pipe(&slf)
+        .queue
+        .borrow()
+        .unsent()
+        .flatten()
+        .copied()
+        .collect();
+    Ok(PyBytes::new(py, &waiting).into())
+}
+
+fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(write_pipe(&slf).lost.get().into_pyobject(py)?.into())
+}
+
+fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, write_pipe(&slf).protocol_paused.get()))
+}
+
+fn get_high_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(write_pipe(&slf).high_water.get().into_pyobject(py)?.into())
+}
+
+fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(write_pipe(&slf).low_water.get().into_pyobject(py)?.into())
+}
+
+/// asyncio's own tests take the pipe away before they close it.
+unsafe extern "C" fn set_pipe<S: PipeState>(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    // SAFETY: A1, A6: called by the interpreter, which holds both objects.
+    unsafe {
+        set(slf, value, |slf, value| {
+            let pipe = (!value.is_none()).then(|| value.into());
+            drop(state::<S>(slf).end().pipe.replace(pipe));
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn set_protocol_paused(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    // SAFETY: A1, A6: called by the interpreter, which holds both objects.
+    unsafe {
+        set(slf, value, |slf, value| {
+            write_pipe(slf).protocol_paused.set(value.is_truthy()?);
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn set_high_water(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        set(slf, value, |slf, value| {
+            write_pipe(slf).high_water.set(value.extract()?);
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn set_low_water(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        set(slf, value, |slf, value| {
+            write_pipe(slf).low_water.set(value.extract()?);
+            Ok(())
+        })
+    }
+}
+
+unsafe fn set(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    set: fn(&Bound<'_, PyAny>, &Bound<'_, PyAny>) -> PyResult<()>,
+) -> i32 {
+    // SAFETY: A1, A2 by the callers; a null value means deletion.
+    unsafe {
+        crate::python::guard(|py| {
+            let slf = Borrowed::from_ptr(py, slf);
+            let value = Borrowed::from_ptr_or_opt(py, value)
+                .ok_or_else(|| PyTypeError::new_err("this attribute cannot be deleted"))?;
+            set(&slf, &value)?;
+            Ok(0)
+        })
+    }
+}

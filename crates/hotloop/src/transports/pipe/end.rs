@@ -1,0 +1,306 @@
+//! What both pipe transports have: a descriptor, a loop, a protocol, and one way to end.
+
+use std::cell::Cell;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use hotloop_reactor::{BlockingMode, Direction};
+use pyo3::exceptions::PyResourceWarning;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::event_loop::{Loop, Watcher};
+use crate::imports::imports;
+use crate::python::{RefSlot, call};
+
+use super::{PipeState, state};
+
+/// One end of a pipe.
+pub(crate) struct End {
+    fd: RawFd,
+    /// The Python object that owns the descriptor; empty when the transport is closed.
+    pub(super) pipe: RefSlot,
+    pub(super) event_loop: RefSlot,
+    pub(super) protocol: RefSlot,
+    /// The context of the reading callbacks: a copy of the one in which reading began.
+    read_context: RefSlot,
+    pub(super) closing: Cell<bool>,
+    /// Whether `connection_lost` was scheduled or called.
+    pub(super) ended: Cell<bool>,
+    mode: Cell<Option<BlockingMode>>,
+}
+
+impl End {
+    pub(super) fn new(
+        fd: RawFd,
+        mode: BlockingMode,
+        this: &Bound<'_, Loop>,
+        pipe: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+    ) -> Self {
+        Self {
+            fd,
+            pipe: RefSlot::new(Some(pipe.into())),
+            event_loop: RefSlot::new(Some(this.into())),
+            protocol: RefSlot::new(Some(protocol.into())),
+            read_context: RefSlot::default(),
+            closing: Cell::new(false),
+            ended: Cell::new(false),
+            mode: Cell::new(Some(mode)),
+        }
+    }
+
+    pub(super) fn raw_fd(&self) -> RawFd {
+        self.fd
+    }
+
+    /// The descriptor, while the transport is open.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        if !self.pipe.is_some() {
+            return None;
+        }
+        // SAFETY: the number is that of the pipe's descriptor, and not negative. Should somebody close the Python
+        // object behind the transport's back, the system call answers `EBADF`, as `os.read` would.
+        Some(unsafe { BorrowedFd::borrow_raw(self.fd) })
+    }
+
+    /// The loop, while the transport is open.
+    pub(super) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Loop>> {
+        let event_loop = self.event_loop.get(py)?;
+        // SAFETY: A4: only `new_pipe` stores it, and it is given a `Loop`.
+        Some(unsafe { event_loop.into_bound(py).cast_into_unchecked() })
+    }
+
+    /// Runs `body` in the context of the reading callbacks.
+    pub(super) fn in_read_context(
+        &self,
+        py: Python<'_>,
+        body: impl FnOnce() -> PyResult<()>,
+    ) -> PyResult<()> {
+        match self.read_context.get(py) {
+            Some(context) => call::within_context(py, &context, body),
+            None => Ok(()),
+        }
+    }
+
+    /// Watches the descriptor for reading, in a copy of the current context.
+    pub(super) fn watch_for_reading<S: PipeState>(
+        &self,
+        transport: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = transport.py();
+        let Some(this) = self.event_loop(py) else {
+            return Ok(());
+        };
+        this.get().check_closed()?;
+        drop(self.read_context.replace(Some(call::copy_context(py)?)));
+        let watcher = S::watcher(transport.into());
+        this.get().watch(&this, self.fd, Direction::Read, watcher)
+    }
+
+    /// Stops waiting for the descriptor in one direction.
+    pub(super) fn unwatch(&self, py: Python<'_>, direction: Direction) -> PyResult<()> {
+        match self.event_loop(py) {
+            Some(this) => this.get().unwatch(&this, self.fd, direction).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// asyncio's `_close(exc)` from where nothing is to be written any more: `connection_lost(exc)` follows.
+    pub(super) fn close(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = transport.py();
+        self.closing.set(true);
+        self.unwatch(py, Direction::Read)?;
+        self.schedule_connection_lost(transport, error)
+    }
+
+    pub(super) fn schedule_connection_lost(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = transport.py();
+        let Some(this) = self.event_loop(py).filter(|_| !self.ended.replace(true)) else {
+            return Ok(());
+        };
+        let callback = transport.getattr(intern!(py, "_call_connection_lost"))?;
+        Loop::call_soon_native(&this, callback.into(), PyTuple::new(py, [error])?.into())
+    }
+
+    /// Calls the protocol's last method and gives everything back, also if that method raises.
+    pub(super) fn connection_lost(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = transport.py();
+        self.ended.set(true);
+        let told = match self.protocol.get(py) {
+            Some(protocol) => {
+                call::call_method1(&protocol, intern!(py, "connection_lost"), &error.into())
+                    .map(drop)
+            }
+            None => Ok(()),
+        };
+        let released = self.release(transport);
+        told.and(released)
+    }
+
+    /// Gives back the descriptor's mode, the descriptor, the protocol and the loop.
+    pub(super) fn release(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        for direction in [Direction::Read, Direction::Write] {
+            // Out of the poller before the number is free again.
+            if self.is_watched_for(transport, direction) {
+                self.unwatch(py, direction)?;
+            }
+        }
+        if let Some(mode) = self.mode.take() {
+            mode.restore();
+        }
+        let closed = match self.pipe.take() {
+            Some(pipe) => call::call_method0(&pipe, intern!(py, "close")).map(drop),
+            None => Ok(()),
+        };
+        drop((
+            self.protocol.take(),
+            self.event_loop.take(),
+            self.read_context.take(),
+        ));
+        closed
+    }
+
+    /// Whether it is this transport that the loop would tell of the descriptor; another one may share it.
+    fn is_watched_for(&self, transport: &Bound<'_, PyAny>, direction: Direction) -> bool {
+        let Some(this) = self.event_loop(transport.py()) else {
+            return false;
+        };
+        match this.get().registry.borrow().watcher(self.fd, direction) {
+            Some(Watcher::ReadPipe(known) | Watcher::WritePipe(known)) => {
+                known.as_ptr() == transport.as_ptr()
+            }
+            _ => false,
+        }
+    }
+
+    /// An error after which the pipe is useless: logged in debug mode if it is `expected`, reported otherwise.
+    pub(super) fn report(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+        message: &str,
+        expected: bool,
+    ) -> PyResult<()> {
+        let py = transport.py();
+        let Some(this) = self.event_loop(py) else {
+            return Ok(());
+        };
+        if !expected {
+            let context = PyDict::new(py);
+            context.set_item("message", message)?;
+            context.set_item("exception", exception)?;
+            context.set_item("transport", transport)?;
+            let protocol = self.protocol.get(py);
+            context.set_item("protocol", protocol.map(|protocol| protocol.into_bound(py)))?;
+            this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
+        } else if this.get().debug.get() {
+            let named = PyDict::new(py);
+            named.set_item("exc_info", exception)?;
+            let logger = imports(py)?.logger.bind(py);
+            logger.call_method("debug", ("%r: %s", transport, message), Some(&named))?;
+        }
+        Ok(())
+    }
+
+    /// Logs a line about the transport in debug mode.
+    pub(super) fn log(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        level: &str,
+        message: &str,
+    ) -> PyResult<()> {
+        let py = transport.py();
+        match self.event_loop(py) {
+            Some(this) if this.get().debug.get() => {
+                let logger = imports(py)?.logger.bind(py);
+                logger.call_method1(level, (message, transport)).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every Python object that the state refers to.
+    pub(super) fn slots(&self) -> [&RefSlot; 4] {
+        [
+            &self.event_loop,
+            &self.protocol,
+            &self.pipe,
+            &self.read_context,
+        ]
+    }
+
+    /// Breaks cycles; the pipe stays, so that it is closed with the transport.
+    pub(super) fn drop_references(&self) {
+        drop((
+            self.event_loop.take(),
+            self.protocol.take(),
+            self.read_context.take(),
+        ));
+    }
+}
+
+/// `repr(transport)`.
+pub(super) fn describe<S: PipeState>(transport: &Bound<'_, PyAny>) -> PyResult<String> {
+    let py = transport.py();
+    let pipe: &S = state(transport);
+    let end = pipe.end();
+    let name = transport.get_type().name()?;
+    let is_open = end.pipe.is_some();
+    let state = match (is_open, end.closing.get()) {
+        (false, _) => " closed",
+        (true, true) => " closing",
+        (true, false) => "",
+    };
+    let rest = match end.event_loop(py).filter(|this| !this.get().closed.get()) {
+        Some(this) if is_open => pipe.describe_open(&this),
+        _ if is_open => "open".to_owned(),
+        _ => "closed".to_owned(),
+    };
+    Ok(format!("<{name}{state} fd={} {rest}>", end.fd))
+}
+
+/// A transport that is dropped without `close()`: the stdlib's `ResourceWarning`, and the pipe is closed.
+pub(super) fn warn_if_unclosed<S: PipeState>(transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = transport.py();
+    let end = state::<S>(transport).end();
+    if !end.pipe.is_some() {
+        return Ok(());
+    }
+    let described = describe::<S>(transport);
+    // First what must not be left out: at interpreter shutdown the warning may not even be importable.
+    let closed = end.release(transport);
+    let warned = described.and_then(|described| {
+        let named = PyDict::new(py);
+        named.set_item("source", transport)?;
+        let text = format!("unclosed transport {described}");
+        let kind = py.get_type::<PyResourceWarning>();
+        // Taken at import: at interpreter shutdown nothing can be imported.
+        let warn = imports(py)?.warn.bind(py);
+        warn.call((text, kind), Some(&named)).map(drop)
+    });
+    warned.and(closed)
+}
+
+/// Whether the loop waits for the descriptor in this direction, in the words of `repr`.
+pub(super) fn polling(this: &Bound<'_, Loop>, fd: RawFd, direction: Direction) -> &'static str {
+    let interest = this.get().registry.borrow().interest(fd);
+    if interest.contains(direction) {
+        "polling"
+    } else {
+        "idle"
+    }
+}

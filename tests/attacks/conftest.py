@@ -1,0 +1,36 @@
+"""What the attacks share: a seed that is printed and can be given again, and how long to go on.
+
+``HOTLOOP_ATTACK_SEED`` repeats a run; ``HOTLOOP_ATTACK_FACTOR`` (default 1) multiplies the number of rounds, which
+``make soak`` uses.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture
+def attack_seed() -> int:
+    """The seed of this attack; printed, so that a failure shows it."""
+    given = os.environ.get("HOTLOOP_ATTACK_SEED")
+    seed = int(given) if given else random.SystemRandom().getrandbits(32)
+    print(f"HOTLOOP_ATTACK_SEED={seed}")
+    return seed
+
+
+@pytest.fixture
+def attack_seconds() -> Callable[[float], float]:
+    """Makes the length of the short form, in seconds, that of this run."""
+    factor = float(os.environ.get("HOTLOOP_ATTACK_FACTOR", "1"))
+    return lambda seconds: seconds * factor
+
+
+@pytest.fixture
+def attack_rounds() -> Callable[[int], int]:
+    """Makes the number of rounds of the short form that of this run."""
+    factor = float(os.environ.get("HOTLOOP_ATTACK_FACTOR", "1"))
+    return lambda rounds: max(1, int(rounds * factor))

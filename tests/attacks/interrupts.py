@@ -1,0 +1,173 @@
+"""SIGINT at random moments in a busy, an idle and a closing loop. A program of its own.
+
+Each round queues numbered callbacks that are C functions (no interrupt can arise inside them), lets the loop run, and
+has another thread send one SIGINT after a random delay. The interrupt must arrive, once; then the loop is run again
+without one, and every number must have been seen, once, in order.
+
+    python tests/attacks/interrupts.py --loop hotloop --count 10000 --seed 1
+
+prints one line of JSON; the exit status is 1 if anything was lost, doubled or out of order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections
+import importlib
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+
+
+class Attack:
+    """One run."""
+
+    def __init__(self, loop_name: str, seed: int, lose: bool) -> None:
+        self.module = importlib.import_module(loop_name)
+        self.loop = self.module.new_event_loop()
+        self.choose = random.Random(seed)
+        self.lose = lose
+        self.armed = threading.Semaphore(0)
+        self.answered = threading.Semaphore(0)
+        self.sent = self.handled = 0
+        self.faults: list[str] = []
+        self.spare: list[asyncio.AbstractEventLoop] = []
+        self.kinds: collections.Counter[str] = collections.Counter()
+
+    def send(self, count: int) -> None:
+        """The other thread."""
+        choose = random.Random(self.choose.random())
+        for _ in range(count):
+            self.armed.acquire()
+            time.sleep(
+                choose.random() * 0.0005
+            )  # the attack is about the moment, nothing waits for this
+            self.sent += 1
+            os.kill(os.getpid(), signal.SIGINT)
+            self.answered.acquire()
+
+    def descriptors(self) -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    def interrupted(self, number: int, frame: object) -> None:
+        self.handled += 1
+        raise KeyboardInterrupt
+
+    def run(self, count: int) -> None:
+        signal.signal(signal.SIGINT, self.interrupted)
+        # Signals of the process go to this thread.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        thread = threading.Thread(target=self.send, args=(count,), daemon=True)
+        thread.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for _ in range(count):
+            self.round()
+            if self.faults:
+                break
+        self.loop.close()
+
+    def round(self) -> None:
+        kind = self.choose.choice(
+            ["idle", "busy", "tasks", "sockets", "closing"]
+            if self.module.__name__ == "hotloop"
+            else ["idle", "busy", "tasks", "sockets"]
+        )
+        self.kinds[kind] += 1
+        loop, seen = self.loop, []
+        many = 0 if kind == "closing" else self.choose.randrange(1, 40)
+        if self.lose:
+            many += 1
+            seen.append(-1)
+        for number in range(many):
+            schedule = self.choose.choice([loop.call_soon, loop.call_soon_threadsafe])
+            schedule(seen.append, number)
+        if kind == "closing":
+            descriptors = self.descriptors()
+            # More than can be closed before the interrupt comes.
+            self.spare = [self.module.new_event_loop() for _ in range(20)]
+        going = True
+
+        def busy() -> None:
+            if going:
+                loop.call_soon(busy)
+
+        async def steps() -> None:
+            while going:
+                await asyncio.sleep(0)
+
+        if kind == "busy":
+            loop.call_soon(busy)
+        elif kind == "tasks":
+            task = loop.create_task(steps())
+        elif kind == "sockets":
+            loop.call_later(0.0002, busy)
+        try:
+            self.armed.release()
+            if kind == "closing":
+                for closing in self.spare:
+                    closing.close()
+                while True:
+                    time.sleep(0)
+            loop.run_forever()
+            self.faults.append("run_forever() returned")
+        except KeyboardInterrupt:
+            pass
+        going = False
+        self.answered.release()
+        if kind == "closing":
+            for closing in self.spare:
+                closing.close()
+            self.spare.clear()
+            if self.descriptors() != descriptors:
+                self.faults.append("closing: descriptors left open")
+            return
+        if loop.is_running() or asyncio._get_running_loop() is not None:
+            self.faults.append(f"{kind}: the loop is still marked as running")
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        if kind == "tasks":
+            # One that the interrupt has ended carries it as its exception.
+            task.cancel()
+            for _ in range(3):
+                loop.call_soon(loop.stop)
+                loop.run_forever()
+            if not task.done():
+                self.faults.append("tasks: a step was lost")
+            elif not task.cancelled():
+                task.exception()
+        if seen != list(range(many)):
+            self.faults.append(f"{kind}: {many} callbacks, seen {seen}")
+        if self.handled != self.sent:
+            self.faults.append(f"{kind}: {self.sent} signals sent, {self.handled} handled")
+
+
+def main(argv: list[str]) -> int:
+    """Run the attack; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--loop", default="hotloop", help="hotloop, asyncio or uvloop")
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--break-it", action="store_true", help="pretend that a callback was lost")
+    arguments = parser.parse_args(argv)
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().getrandbits(32)
+    attack = Attack(arguments.loop, seed, arguments.break_it)
+    attack.run(arguments.count)
+    result = {
+        "loop": arguments.loop,
+        "seed": seed,
+        "sent": attack.sent,
+        "handled": attack.handled,
+        "faults": attack.faults[:5],
+        "kinds": attack.kinds,
+    }
+    print(json.dumps(result))
+    return 1 if attack.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

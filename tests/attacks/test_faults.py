@@ -1,0 +1,366 @@
+"""Faults of system calls: each call fails at each of its positions in turn, then all at random from a seed.
+
+Whatever fails, the outcome is a result or an exception of the kind that asyncio gives, nothing hangs, no descriptor
+is left, and the same loop then does the same work without a fault. Needs an extension that was built with the feature
+``faults``, as ``make develop`` does for tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import os
+import random
+import socket
+
+import pytest
+
+import helpers
+from hotloop import _core
+
+pytestmark = [
+    pytest.mark.hotloop_only,
+    pytest.mark.skipif(
+        not hasattr(_core, "_faults_arm"), reason="this build of hotloop cannot inject faults"
+    ),
+]
+
+#: What a program may see when the kernel refuses something.
+EXPECTED = (OSError, asyncio.IncompleteReadError, ExceptionGroup)
+#: Ends an exchange that hangs; no exchange takes a hundredth of it.
+LIMIT_SECONDS = 20
+BIG = 300_000
+
+
+@pytest.fixture(autouse=True)
+def no_faults():
+    """Disarms the plan, whatever happened."""
+    _core._faults_disarm()
+    yield
+    _core._faults_disarm()
+
+
+class Broken(Exception):
+    """The exception handler was called: the exchange cannot be expected to go on."""
+
+
+async def over_streams(address):
+    async def answer(reader, writer):
+        try:
+            while line := await reader.readline():
+                writer.write(line.upper())
+                await writer.drain()
+        except EXPECTED:
+            pass
+        finally:
+            writer.close()
+
+    # Not serving before it is ours to close, whatever fails.
+    named = {"limit": 2 * BIG, "start_serving": False}
+    if isinstance(address, str):
+        server = await asyncio.start_unix_server(answer, address, **named)
+    else:
+        server = await asyncio.start_server(answer, *address, **named)
+    writer = None
+    try:
+        await server.start_serving()
+        where = server.sockets[0].getsockname()
+        if isinstance(address, str):
+            reader, writer = await asyncio.open_unix_connection(where, limit=2 * BIG)
+        else:
+            reader, writer = await asyncio.open_connection(*where, limit=2 * BIG)
+        writer.writelines([b"a", b"b\n"])
+        assert await reader.readexactly(3) == b"AB\n"
+        writer.write(b"c" * BIG)
+        writer.write(b"\n")
+        assert len(await reader.readuntil(b"\n")) == BIG + 1
+        if writer.can_write_eof():
+            writer.write_eof()
+        await reader.read()
+    finally:
+        server.close()
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(*EXPECTED):
+                await writer.wait_closed()
+
+
+async def over_sockets():
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        client = opened.enter_context(socket.socket())
+        listener.setblocking(False)
+        client.setblocking(False)
+
+        async def accept():
+            server, _ = await loop.sock_accept(listener)
+            return opened.enter_context(server)
+
+        accepting = loop.create_task(accept())
+        try:
+            await loop.sock_connect(client, listener.getsockname())
+            server = await accepting
+        finally:
+            accepting.cancel()
+            await asyncio.wait([accepting])
+
+        async def receive():
+            received = 0
+            while received < BIG:
+                data = await loop.sock_recv(server, 65536)
+                assert data
+                received += len(data)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(loop.sock_sendall(client, b"x" * BIG))
+            group.create_task(receive())
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """Puts what arrives, errors included, into a queue."""
+
+    def __init__(self):
+        self.received = asyncio.Queue()
+
+    def datagram_received(self, data, addr):
+        self.received.put_nowait(data)
+
+    def error_received(self, exc):
+        self.received.put_nowait(exc)
+
+    def connection_lost(self, exc):
+        self.received.put_nowait(exc)
+
+
+async def over_datagrams():
+    loop = asyncio.get_running_loop()
+    receiver, received = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+    try:
+        address = receiver.get_extra_info("sockname")
+        if address is None:  # getsockname(2) was refused
+            raise OSError("the receiver has no name")
+        sender, sent = await loop.create_datagram_endpoint(Datagrams, remote_addr=address)
+        try:
+            for _ in range(3):
+                sender.sendto(b"x")
+            came = 0
+            while came < 3:
+                waiting = [loop.create_task(side.received.get()) for side in (received, sent)]
+                done, late = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in late:
+                    task.cancel()
+                for got in [task.result() for task in done]:
+                    if got != b"x":
+                        assert isinstance(got, OSError), got
+                        raise got
+                    came += 1
+        finally:
+            sender.close()
+    finally:
+        receiver.close()
+
+
+class Piped(asyncio.Protocol):
+    """Counts what comes through a pipe; ``ended`` is settled when it is closed."""
+
+    def __init__(self):
+        self.count = 0
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data):
+        self.count += len(data)
+
+    def connection_lost(self, exc):
+        if not self.ended.done():
+            self.ended.set_result(exc)
+
+
+async def over_pipes():
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as opened:
+        read, write = os.pipe()
+        reading = opened.enter_context(open(read, "rb", 0))
+        writing = opened.enter_context(open(write, "wb", 0))
+        receiver, receiving = await loop.connect_read_pipe(Piped, reading)
+        try:
+            sender, sending = await loop.connect_write_pipe(Piped, writing)
+            try:
+                sender.write(b"x" * BIG)
+                sender.write_eof()
+                error = await sending.ended
+                if error is not None:
+                    raise error
+            finally:
+                sender.abort()
+            error = await receiving.ended
+            if error is not None:
+                raise error
+            assert receiving.count == BIG
+        finally:
+            receiver.close()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+
+SCENARIOS = {
+    "tcp": lambda path: over_streams(("127.0.0.1", 0)),
+    "unix": lambda path: over_streams(f"{path}/socket"),
+    "sockets": lambda path: over_sockets(),
+    "datagrams": lambda path: over_datagrams(),
+    "pipes": lambda path: over_pipes(),
+}
+
+
+def attempt(loop, make):
+    """Run one exchange to its end; return what it raised, if anything."""
+    failed = loop.create_future()
+
+    def handler(loop, context):
+        if not failed.done():
+            failed.set_exception(Broken(context["message"]))
+
+    async def main():
+        task = loop.create_task(make())
+        done, _ = await asyncio.wait(
+            [task, failed], timeout=LIMIT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not done:
+            task.print_stack()
+            raise AssertionError("the exchange hangs")
+        task.cancel()
+        await asyncio.wait([task])
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for other in others:
+            other.cancel()
+        if others:
+            await asyncio.wait(others)
+        for _ in range(3):  # what was closed is closed in the next iterations
+            await asyncio.sleep(0)
+        if failed.done():
+            return failed.exception()
+        failed.cancel()
+        return task.exception()
+
+    loop.set_exception_handler(handler)
+    return loop.run_until_complete(main())
+
+
+def open_descriptors(loop):
+    """Count them, when everything that is garbage has been closed."""
+    gc.collect()
+    helpers.run_once(loop)
+    helpers.run_once(loop)
+    return len(os.listdir("/proc/self/fd"))
+
+
+def check(loop, make, what):
+    """Run with the planned fault, then once more without; the second time must succeed."""
+    try:
+        error = attempt(loop, make)
+    except OSError as refused:  # the wait for events itself
+        error = refused
+    finally:
+        _core._faults_disarm()
+    assert error is None or isinstance(error, (*EXPECTED, Broken)), (what, error)
+    again = attempt(loop, make)
+    assert again is None, (what, again)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_call_may_fail_at_every_position(name, tmp_path):
+    loop = helpers.new_loop()
+
+    def make():
+        with contextlib.suppress(FileNotFoundError):
+            (tmp_path / "socket").unlink()
+        return SCENARIOS[name](tmp_path)
+
+    try:
+        assert attempt(loop, make) is None
+        _core._faults_disarm()
+        assert attempt(loop, make) is None
+        seen = _core._faults_seen()
+        before = open_descriptors(loop)
+        tried = 0
+        for call, count in seen.items():
+            errors = [*_core._faults_errors(call), None]
+            for position in range(count):
+                for error in errors:
+                    _core._faults_arm(call, position, error)
+                    check(loop, make, (call, position, error))
+                    tried += 1
+        assert tried > 20
+        assert open_descriptors(loop) == before
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("call", ["epoll_create", "eventfd", "epoll_add"])
+def test_a_loop_that_cannot_be_made_leaves_nothing_behind(call):
+    before = len(os.listdir("/proc/self/fd"))
+    refused = 0
+    for error in _core._faults_errors(call):
+        _core._faults_arm(call, 0, error)
+        with pytest.raises(OSError) as caught:
+            helpers.new_loop().close()
+        refused += caught.value.errno == error
+        _core._faults_disarm()
+    assert refused == len(_core._faults_errors(call))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_check_catches_an_exchange_that_hides_a_fault():
+    """The deliberate mistake: a program that answers every refused wait with another kind of error."""
+    loop = helpers.new_loop()
+
+    async def mistaken():
+        try:
+            await over_sockets()
+        except ExceptionGroup as error:
+            raise LookupError from error
+        except OSError as error:
+            raise LookupError from error
+
+    try:
+        _core._faults_arm("recv", 0, errno.ECONNRESET)
+        with pytest.raises(AssertionError):
+            check(loop, mistaken, "mistaken")
+    finally:
+        loop.close()
+
+
+def test_the_check_catches_a_descriptor_that_is_left_open():
+    loop = helpers.new_loop()
+    left = []
+    try:
+        before = open_descriptors(loop)
+        left.append(socket.socket())
+        assert open_descriptors(loop) != before
+    finally:
+        left.pop().close()
+        loop.close()
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_faults_at_random(name, tmp_path, attack_seed, attack_rounds):
+    choose = random.Random(attack_seed)
+    loop = helpers.new_loop()
+
+    def make():
+        with contextlib.suppress(FileNotFoundError):
+            (tmp_path / "socket").unlink()
+        return SCENARIOS[name](tmp_path)
+
+    try:
+        assert attempt(loop, make) is None
+        before = open_descriptors(loop)
+        for _ in range(attack_rounds(100)):
+            seed = choose.getrandbits(32)
+            _core._faults_scatter(seed, choose.choice([1_000, 20_000, 100_000]))
+            check(loop, make, seed)
+        assert open_descriptors(loop) == before
+    finally:
+        loop.close()
