@@ -24,8 +24,10 @@ base_events.BaseEventLoop()._asyncgens
 base_events.BaseEventLoop()._asyncgens_shutdown_called
 base_events.BaseEventLoop()._clock_resolution
 base_events.BaseEventLoop()._closed
+base_events.BaseEventLoop()._connect_sock
 base_events.BaseEventLoop()._coroutine_origin_tracking_enabled
 base_events.BaseEventLoop()._coroutine_origin_tracking_saved_depth
+base_events.BaseEventLoop()._create_connection_transport
 base_events.BaseEventLoop()._current_handle
 base_events.BaseEventLoop()._debug
 base_events.BaseEventLoop()._default_executor
@@ -61,11 +63,15 @@ base_events.BaseEventLoop._sock_sendfile_native
 base_events.BaseEventLoop._timer_handle_cancelled
 base_events.BaseEventLoop._write_to_self
 base_events.Server()._sockets
+base_events.Server()._ssl_handshake_timeout
+base_events.Server()._ssl_shutdown_timeout
 base_events.Server._attach
 base_events.Server._detach
 base_events.Server._start_serving
+base_events._SendfileFallbackProtocol()._transport
 base_events._check_ssl_socket
 base_events._format_handle
+base_events._ipaddr_info
 base_subprocess.BaseSubprocessTransport()._proc
 base_subprocess.BaseSubprocessTransport._process_exited
 base_subprocess.BaseSubprocessTransport._wait
@@ -83,6 +89,7 @@ events.TimerHandle._when
 events._get_running_loop
 events._set_running_loop
 format_helpers._format_callback_source
+futures._convert_future_exc
 futures._set_result_unless_cancelled
 selector_events.BaseSelectorEventLoop()._add_reader
 selector_events.BaseSelectorEventLoop()._add_writer
@@ -96,6 +103,9 @@ selector_events.BaseSelectorEventLoop()._transports
 selector_events.BaseSelectorEventLoop._accept_connection
 selector_events.BaseSelectorEventLoop._accept_connection2
 selector_events.BaseSelectorEventLoop._ensure_fd_no_transport
+selector_events._SelectorDatagramTransport()._address
+selector_events._SelectorDatagramTransport()._buffer_size
+selector_events._SelectorDatagramTransport()._sendto_ready
 selector_events._SelectorSocketTransport
 selector_events._SelectorSocketTransport()._call_connection_lost
 selector_events._SelectorSocketTransport()._empty_waiter
@@ -118,11 +128,64 @@ selector_events._SelectorTransport()._protocol
 selector_events._SelectorTransport()._protocol_connected
 selector_events._SelectorTransport()._server
 selector_events._SelectorTransport()._sock_fd
+sslproto.SSLProtocol()._abort
+sslproto.SSLProtocol()._app_protocol
+sslproto.SSLProtocol()._app_reading_paused
 sslproto.SSLProtocol()._app_transport
+sslproto.SSLProtocol()._app_writing_paused
+sslproto.SSLProtocol()._check_handshake_timeout
+sslproto.SSLProtocol()._check_shutdown_timeout
+sslproto.SSLProtocol()._create_transport_context
+sslproto.SSLProtocol()._do_read
+sslproto.SSLProtocol()._eof_received
+sslproto.SSLProtocol()._get_app_transport
+sslproto.SSLProtocol()._get_extra_info
+sslproto.SSLProtocol()._incoming
+sslproto.SSLProtocol()._outgoing
+sslproto.SSLProtocol()._server_hostname
+sslproto.SSLProtocol()._server_side
+sslproto.SSLProtocol()._set_app_protocol
+sslproto.SSLProtocol()._ssl_reading_paused
+sslproto.SSLProtocol()._ssl_writing_paused
+sslproto.SSLProtocol()._sslcontext
+sslproto.SSLProtocol()._sslobj
+sslproto.SSLProtocol()._start_shutdown
+sslproto.SSLProtocol()._write_buffer_size
+sslproto._SSLProtocolTransport()._maybe_pause_protocol
+sslproto._SSLProtocolTransport()._maybe_resume_protocol
+sslproto._SSLProtocolTransport()._ssl_protocol
+sslproto._SSLProtocolTransport()._test__append_write_backlog
+streams.StreamReader()._limit
+streams.StreamReader()._maybe_resume_transport
+streams.StreamReader()._wait_for_data
+streams.StreamReader()._waiter
+streams.StreamReader()._wakeup_waiter
+streams.StreamReaderProtocol()._connection_lost
+streams.StreamReaderProtocol()._stream_reader
+streams.StreamReaderProtocol()._stream_reader_wr
+streams.StreamWriter()._drain_helper
+streams.StreamWriter()._get_close_waiter
+streams.StreamWriter()._reader
+tasks._PyTask()._asyncio_future_blocking
+tasks._PyTask()._callbacks
+tasks._PyTask()._cancel_message
+tasks._PyTask()._coro
+tasks._PyTask()._exception
+tasks._PyTask()._fut_waiter
+tasks._PyTask()._future_repr
+tasks._PyTask()._log_destroy_pending
+tasks._PyTask()._log_traceback
+tasks._PyTask()._make_cancelled_error
+tasks._PyTask()._must_cancel
+tasks._PyTask()._result
+tasks._PyTask()._task_get_stack
+tasks._PyTask()._task_print_stack
+tasks._PyTask()._task_repr
 tasks._current_tasks
 tasks._enter_task
 tasks._leave_task
-tasks._PyTask()._log_destroy_pending
+tasks._register_task
+tasks._unregister_task
 transports.BaseTransport._extra
 transports._FlowControlMixin
 transports._FlowControlMixin._high_water
@@ -130,6 +193,8 @@ transports._FlowControlMixin._loop
 transports._FlowControlMixin._low_water
 transports._FlowControlMixin._protocol_paused
 transports._FlowControlMixin._set_write_buffer_limits
+unix_events._UnixReadPipeTransport()._close
+unix_events._UnixReadPipeTransport()._pipe
 unix_events._UnixSelectorEventLoop
 unix_events._UnixSelectorEventLoop()._signal_handlers
 unix_events._UnixSelectorEventLoop._check_signal
@@ -139,6 +204,12 @@ unix_events._UnixSelectorEventLoop._sock_add_cancellation_callback
 unix_events._UnixSelectorEventLoop._sock_sendfile_native_impl
 unix_events._UnixSelectorEventLoop._sock_sendfile_update_filepos
 unix_events._UnixSubprocessTransport
+unix_events._UnixSubprocessTransport()._check_proc
+unix_events._UnixSubprocessTransport()._connect_pipes
+unix_events._UnixSubprocessTransport()._exit_waiters
+unix_events._UnixSubprocessTransport()._pending_calls
+unix_events._UnixSubprocessTransport()._pipes
+unix_events._UnixSubprocessTransport()._returncode
 """
 
 #: Each name with its versions.
@@ -151,6 +222,13 @@ TABLE: dict[str, Range] = dict.fromkeys(_EVER.split(), ((3, 11), None)) | {
     "events._ThreadSafeHandle": ((3, 14), None),
     "events._ThreadSafeHandle._lock": ((3, 14), None),
     "events._event_loop_policy": ((3, 11), (3, 16)),
+    "events._get_event_loop": ((3, 11), (3, 12)),
+    "tasks._PyTask()._asyncio_awaited_by": ((3, 14), None),
+    "tasks._all_tasks": ((3, 11), (3, 12)),
+    "tasks._register_eager_task": ((3, 12), None),
+    "tasks._scheduled_tasks": ((3, 12), None),
+    "tasks._swap_current_task": ((3, 12), None),
+    "tasks._unregister_eager_task": ((3, 12), None),
     "unix_events._DefaultEventLoopPolicy": ((3, 14), (3, 16)),
     "unix_events._PidfdChildWatcher": ((3, 14), None),
     "unix_events._ThreadedChildWatcher": ((3, 14), None),

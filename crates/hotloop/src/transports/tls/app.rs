@@ -60,8 +60,9 @@ impl State for AppTransport {
         }
         let py = object.py();
         let text = "unclosed transport <asyncio._SSLProtocolTransport object>";
-        py.import("warnings")?
-            .call_method1("warn", (text, py.get_type::<PyResourceWarning>()))
+        // Taken at import: at interpreter shutdown nothing can be imported.
+        let warn = crate::imports::imports(py)?.warn.bind(py);
+        warn.call1((text, py.get_type::<PyResourceWarning>()))
             .map(drop)
     }
 }
