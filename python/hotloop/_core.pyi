@@ -211,7 +211,7 @@ class Loop:
         self,
         protocol: BaseProtocol,
         sslcontext: SSLContext | None,
-        waiter: Future[Any] | None,
+        waiter: _AsyncioFuture[Any] | None,
         server_side: bool = False,
         server_hostname: str | None = None,
         ssl_handshake_timeout: float | None = None,
@@ -508,7 +508,7 @@ class SSLProtocol(protocols.BufferedProtocol):
     @property
     def _app_protocol(self) -> BaseProtocol | None: ...
     @property
-    def _waiter(self) -> Future[Any] | None: ...
+    def _waiter(self) -> _AsyncioFuture[Any] | None: ...
     @property
     def _sslobj(self) -> SSLObject: ...
     @property
