@@ -27,6 +27,8 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # change of it rebuilds PyO3.
 export PYO3_PYTHON := $(abspath $(venv_python))
 export HOTLOOP_LOAD := $(CARGO_TARGET_DIR)/release/hotloop-load
+# TLS in the load generator needs OpenSSL's headers; where they are missing, it goes without.
+load_features := $(if $(shell pkg-config --exists openssl 2>/dev/null && echo yes),--features hotloop-load/tls)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 step := @tools/step
@@ -77,9 +79,35 @@ soak: develop $(ready)/tests ## the attacks in their long forms, for SOAK_SECOND
 	$(step) --show "soak, $(SOAK_SECONDS) s, Python $(python_minor)" $(venv_python) \
 		tests/attacks/long_forms.py --seconds $(SOAK_SECONDS) $(ARGS)
 
+.PHONY: foreign-suites
+foreign-suites: develop ## test suites of uvloop, anyio, aiohttp, ... on hotloop (ARGS: --quick, --suite anyio)
+	$(step) --show "foreign suites, Python $(python_minor)" $(venv_python) tests/suites/foreign.py \
+		--junit build/reports/foreign-$(python_minor).xml $(ARGS)
+
+# Every Python of pyenv and of PATH, and those that tools/sid has fetched.
+.PHONY: wheels
+wheels: $(ready)/maturin ## one wheel for each Python of the machine into dist/, each tried once
+	$(step) --show "wheels" env -u PYO3_PYTHON $(venv_python) tools/wheels.py $(or $(PYTHONS),$(shell tools/pythons))
+ifndef PYTHONS
+	@for version in 3.14 3.15; do \
+		! tools/sid has $$version || tools/sid run $(MAKE) wheels PYTHON=python$$version PYTHONS=python$$version; \
+	done
+endif
+
 .PHONY: bench
-bench: release $(ready)/benches ## speed marks against uvloop (ARGS: options of benches/marks.py)
-	$(step) --show "speed marks" $(venv_python) benches/marks.py $(ARGS)
+bench: release $(ready)/benches ## every scenario on every loop installed (ARGS=--help: options)
+	@mkdir -p build/benchmarks
+	$(step) --show "benchmarks, Python $(python_minor)" $(venv_python) -m hotloop bench \
+		--json build/benchmarks/$(python_minor).json $(ARGS)
+
+.PHONY: bench-page
+bench-page: $(ready)/venv ## docs/benchmarks.md and its charts from what `make bench` measured last
+	$(step) --show "docs/benchmarks.md" $(venv_python) -m hotloop bench \
+		--read build/benchmarks/$(python_minor).json --page docs/benchmarks.md
+
+.PHONY: instructions
+instructions: release ## instructions of a few hot paths, compared with benches/instructions.json
+	$(step) --show "instruction counts" $(venv_python) benches/instructions.py $(ARGS)
 
 .PHONY: format
 format: $(ready)/lint ## rewrite the sources as rustfmt and ruff want them
@@ -97,7 +125,7 @@ clean: ## remove everything that was built or installed here
 help: ## this list
 	@echo 'make TARGET [PYTHON=python3.13] [ARGS=...] [V=1: show all output]'
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } \
-		/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+		/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # Parts of the targets above, in the order in which they run.
 
@@ -107,7 +135,7 @@ fmt:
 
 .PHONY: clippy
 clippy: $(ready)/venv
-	$(step) "cargo clippy" cargo clippy --workspace --all-targets -- -D warnings
+	$(step) "cargo clippy" cargo clippy --workspace --all-targets $(load_features) -- -D warnings
 
 .PHONY: ruff
 ruff: $(ready)/lint
@@ -131,7 +159,7 @@ dependencies: $(ready)/venv
 .PHONY: test-rust
 test-rust:
 	$(step) --expect '^test result: ok\. [1-9]' "cargo test" \
-		cargo test --workspace --exclude hotloop --profile checked
+		cargo test --workspace --exclude hotloop --profile checked $(load_features)
 
 # The models explore every order of a few threads' steps: optimised, or they take minutes. A target
 # directory of their own, because the cfg would rebuild all that the other steps share.
@@ -152,7 +180,7 @@ develop: $(ready)/lint
 .PHONY: release
 release: $(ready)/maturin
 	$(step) "extension (release, Python $(python_minor))" $(maturin_develop) --release
-	$(step) "load generator (release)" cargo build --release -p hotloop-load
+	$(step) "load generator (release)" cargo build --release -p hotloop-load $(load_features)
 
 .PHONY: stubtest
 stubtest: $(ready)/lint

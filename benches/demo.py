@@ -9,17 +9,19 @@ import argparse
 import importlib.metadata
 import json
 import platform
-import statistics
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
-from loops import LoopNotInstalled, check_installed, version_of
-from machine import Cpus, LoadGeneratorMissing, choose_cpus, load_generator
-from measurements import Served, web
-from processes import ChildFailed, end_on_sigterm
-from progress import Progress
-from ratios import ratio, table
+from hotloop.bench.catalogue import BY_NAME, PER_SECOND, Served
+from hotloop.bench.loops import LoopNotInstalled, check_installed, version_of
+from hotloop.bench.machine import Cpus, LoadGeneratorMissing, choose_cpus, find_load
+from hotloop.bench.measurements import Setting, Values, served
+from hotloop.bench.processes import ChildFailed, end_on_sigterm
+from hotloop.bench.progress import Progress
+from hotloop.bench.ratios import median, ratio, table
+
+WARMUP_SECONDS = 0.3
 
 
 def main() -> int:
@@ -29,12 +31,12 @@ def main() -> int:
     try:
         for loop in options.loops:
             check_installed(loop)
-        program = load_generator(options.load)
+        load = find_load(options.load)
         uvicorn, httptools = (package_version(name) for name in ("uvicorn", "httptools"))
     except (LoopNotInstalled, LoadGeneratorMissing, PackageMissing) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
-    cpus = choose_cpus()
+    setting = Setting(load, choose_cpus(), options.seconds, WARMUP_SECONDS, options.connections)
     print(
         f"Hello world, plain ASGI, on uvicorn {uvicorn} with httptools {httptools}, "
         f"CPython {platform.python_version()}.\n"
@@ -43,14 +45,13 @@ def main() -> int:
         flush=True,
     )
     try:
-        results = measure(options, program, cpus)
+        results = measure(options, setting)
     except ChildFailed as error:
         print(f"\ndemo: {error}", file=sys.stderr)
         return 1
-    print(summary(results, cpus))
+    print(summary(results, setting.cpus))
     if options.json:
-        text = json.dumps({loop: [asdict(one) for one in each] for loop, each in results.items()})
-        Path(options.json).write_text(text + "\n", encoding="utf-8")
+        Path(options.json).write_text(json.dumps(results) + "\n", encoding="utf-8")
     return 0
 
 
@@ -90,39 +91,34 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def measure(options: argparse.Namespace, program: str, cpus: Cpus) -> dict[str, list[Served]]:
+def measure(options: argparse.Namespace, setting: Setting) -> dict[str, list[Values]]:
     """Every loop in turn, every other round backwards; the results by loop's name."""
-    results: dict[str, list[Served]] = {loop: [] for loop in options.loops}
+    row = BY_NAME["uvicorn"]
+    assert isinstance(row, Served)
+    scenario = replace(row, connections=options.connections)
+    results: dict[str, list[Values]] = {loop: [] for loop in options.loops}
     progress = Progress(len(results) * options.rounds)
     for number in range(options.rounds):
         for loop in results if number % 2 == 0 else reversed(results):
             progress.step(f"uvicorn on {loop} ({options.seconds:g} s)")
-            results[loop].append(
-                web(
-                    loop,
-                    program,
-                    cpus,
-                    seconds=options.seconds,
-                    connections=options.connections,
-                )
-            )
+            results[loop].append(served(scenario, loop, setting))
     progress.clear()
     return results
 
 
-def summary(results: dict[str, list[Served]], cpus: Cpus) -> str:
+def summary(results: dict[str, list[Values]], cpus: Cpus) -> str:
     """The table (str): medians over the rounds, ratios of requests/s within a round."""
-    rates = {loop: [one.per_second for one in each] for loop, each in results.items()}
+    rates = {loop: [one[PER_SECOND] for one in each] for loop, each in results.items()}
     bases = [name for name in ("asyncio", "uvloop") if name in results]
     titles = ["loop", "requests/s", "p50 ms", "p99 ms", "CPU µs/request"]
     rows = [titles + [f"vs {base}" for base in bases]]
     for loop, each in results.items():
         row = [
             f"{loop} {version_of(loop)}",
-            f"{statistics.median(rates[loop]):,.0f}",
-            f"{statistics.median(one.p50_us for one in each) / 1e3:.2f}",
-            f"{statistics.median(one.p99_us for one in each) / 1e3:.2f}",
-            f"{statistics.median(one.cpu_us for one in each):.1f}",
+            f"{median(rates[loop]):,.0f}",
+            f"{median([one['p50_us'] for one in each]) / 1e3:.2f}",
+            f"{median([one['p99_us'] for one in each]) / 1e3:.2f}",
+            f"{median([one['cpu_us'] for one in each]):.1f}",
         ]
         compared = ["1" if base == loop else str(ratio(rates[loop], rates[base])) for base in bases]
         rows.append(row + compared)

@@ -130,6 +130,14 @@ def hotloop() -> ModuleType:
     return importlib.import_module("hotloop")
 
 
+@pytest.fixture(params=["hotloop", "asyncio"])
+def streams(request: pytest.FixtureRequest) -> ModuleType:
+    """A module with `StreamReader`, `open_connection` and the rest: hotloop's own, then asyncio's."""
+    if request.param == "hotloop" and LOOP_NAME != "hotloop":
+        pytest.skip("about hotloop only")
+    return importlib.import_module(request.param)
+
+
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Two connected non-blocking Unix stream sockets."""
@@ -152,6 +160,14 @@ def unix_path(tmp_path: Path) -> Path:
 def link(request: pytest.FixtureRequest, unix_path: Path) -> Callable[..., Any]:
     """``helpers.connected`` over TCP, then over a Unix socket."""
     return functools.partial(connected, request.param, path=unix_path)
+
+
+@pytest.fixture(params=["direct", "bio"] if LOOP_NAME == "hotloop" else ["its own"])
+def tls_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Makes TLS connections on each of hotloop's engines; other loops have one."""
+    if LOOP_NAME == "hotloop":
+        monkeypatch.setenv("HOTLOOP_TLS", request.param)
+    return str(request.param)
 
 
 @contextlib.contextmanager

@@ -132,5 +132,6 @@ def test_an_unclosed_transport_in_a_cycle_with_its_protocol_is_collected(loop, p
     reference = loop.run_until_complete(abandon())
     run_once(loop)
     with pytest.warns(ResourceWarning, match="unclosed transport"):
-        assert collected(reference)
+        # 3.15 clears weak references after the finalizers: the warning keeps the cycle for one collection more.
+        assert collected(reference) or collected(reference)
     assert left.fileno() == -1

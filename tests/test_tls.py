@@ -8,6 +8,8 @@ import pytest
 
 from helpers import Echo, Recorder, address_of, client_tls, connected, server_tls
 
+pytestmark = pytest.mark.usefixtures("tls_engine")
+
 BIG = bytes(range(256)) * 8192  # 2 MiB
 
 

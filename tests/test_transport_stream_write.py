@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+from asyncio.selector_events import _SelectorSocketTransport
 
 import pytest
 
-from helpers import Echo, Recorder
+from helpers import Echo, Recorder, outcome
 
+STDLIB_WRITE = _SelectorSocketTransport.write
 BIG = bytes(range(256)) * 32768  # 8 MiB, far more than the kernel takes
 
 
@@ -95,10 +97,10 @@ async def test_writelines_of_big_pieces(loop, link):
 @pytest.mark.parametrize("bad", ["text", None, 1, [b"x"], 1.5])
 async def test_what_is_no_buffer_is_refused(loop, link, bad):
     async with link() as pair:
-        words = f"data argument must be a bytes-like object, not '{type(bad).__name__}'"
         with pytest.raises(TypeError) as caught:
             pair.transport.write(bad)
-        assert str(caught.value) == words
+        # The words differ from version to version.
+        assert outcome(lambda: STDLIB_WRITE(None, bad)) == (TypeError, str(caught.value))
         pair.transport.write(b"x")
         assert await pair.theirs.received(1) == b"x"
 

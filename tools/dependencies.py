@@ -33,6 +33,7 @@ LINKED = {
     "bitflags": "flags of system calls, for rustix",
     "libc": "numbers of the C library, for pyo3-ffi and rustix",
     "linux-raw-sys": "numbers of the kernel, for rustix",
+    "memchr": "search in the buffers of streams",
     "once_cell": "values made once, for pyo3",
     "pyo3": "the interpreter's API",
     "pyo3-ffi": "the interpreter's API in C",

@@ -19,6 +19,7 @@ MEDIAN = 200
 HEADER = 40
 ROOMS = ("crates", "python", "tests", "benches", "tools")
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
+UNSAFE = re.compile(r"^(?!\s*//).*\bunsafe (\{|impl|fn|extern)", re.MULTILINE)
 OPENINGS = {".rs": ("//!", "#![doc"), ".py": ('"""', 'r"""')}
 
 
@@ -31,6 +32,7 @@ def main(argv: list[str]) -> int:
         for path in files
         for breach in breaches_of(path.suffix, path.read_text(encoding="utf-8").splitlines())
     ]
+    breaches += unsafe_outside_rooms(root, files)
     for page in pages(root):
         for link in LINK.findall(page.read_text(encoding="utf-8")):
             if not (page.parent / link).exists():
@@ -44,6 +46,17 @@ def main(argv: list[str]) -> int:
             )
     print("\n".join(breaches) if breaches else f"{len(files)} files, no breach")
     return 1 if breaches else 0
+
+
+def unsafe_outside_rooms(root: Path, files: list[Path]) -> Iterator[str]:
+    """Rust files with `unsafe` in rooms that `docs/unsafe.md` does not list."""
+    page = (root / "docs" / "unsafe.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)
+    for path in files:
+        name = str(path.relative_to(root))
+        has_unsafe = path.suffix == ".rs" and UNSAFE.search(path.read_text(encoding="utf-8"))
+        if has_unsafe and not any(name.startswith(room) for room in rooms):
+            yield f"{name}: has unsafe code, but docs/unsafe.md does not list its room"
 
 
 def sources(root: Path) -> Iterator[Path]:

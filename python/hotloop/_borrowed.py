@@ -22,9 +22,10 @@ NAMES = {
     "_accept_connection2": "_make_socket_transport, _make_ssl_transport",
     "_ensure_fd_no_transport": "_transports",
     "_make_datagram_transport": "_transports",
+    # subprocesses
+    "_child_watcher_callback": "",
     # sendfile
-    "_sendfile_native": "_transports",
-    "_sock_sendfile_native": "",
+    "_sock_sendfile_native": "(where os.sendfile has been replaced)",
     "_sock_sendfile_native_impl": "",
     "_sock_sendfile_update_filepos": "",
     "_sock_add_cancellation_callback": "",

@@ -11,47 +11,70 @@ import os
 import socket
 import sys
 import threading
-from asyncio import constants, events, sslproto
+from asyncio import events
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._borrowed import borrow
+from ._connections import ConnectionMixin
+from ._core import task_factory
+from ._dns import DnsMixin
+from ._nesting import NestingMixin
+from ._sendfile import SendfileMixin
 from ._signals import SignalMixin
 from ._sockets import SocketMixin
 from ._state import State
 from ._subprocesses import SubprocessMixin
+from ._tls import TlsMixin
 from ._transports import SelectorView, Transports
 
 
-class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEventLoop):
+class EventLoop(
+    State,
+    NestingMixin,
+    ConnectionMixin,
+    DnsMixin,
+    SendfileMixin,
+    SignalMixin,
+    SocketMixin,
+    SubprocessMixin,
+    TlsMixin,
+    asyncio.BaseEventLoop,
+):
     """An asyncio event loop in Rust.
 
     It has every method of the running Python's `asyncio.AbstractEventLoop`, with the signatures,
     exceptions and orders of the stdlib's own loop; see the asyncio documentation for each. It can
     be subclassed: a private hook (`_make_socket_transport`, `_run_once`, `time`, ...) that a
     subclass overrides is called wherever asyncio would call it.
+
+    Arguments:
+        native_tasks: True makes futures and tasks of hotloop (`hotloop.Future`, `hotloop.Task`):
+            `create_future()` returns the former, and `hotloop.task_factory` is the task factory.
+            False leaves both to asyncio.
     """
 
     if not TYPE_CHECKING:
-        create_unix_connection = borrow("create_unix_connection")
         create_unix_server = borrow("create_unix_server")
         _accept_connection = borrow("_accept_connection")
         _accept_connection2 = borrow("_accept_connection2")
         _ensure_fd_no_transport = borrow("_ensure_fd_no_transport")
         _make_foreign_datagram_transport = borrow("_make_datagram_transport")
-        _sendfile_native = borrow("_sendfile_native")
-        _sock_sendfile_native = borrow("_sock_sendfile_native")
         _sock_sendfile_native_impl = borrow("_sock_sendfile_native_impl")
         _sock_sendfile_update_filepos = borrow("_sock_sendfile_update_filepos")
         _sock_add_cancellation_callback = borrow("_sock_add_cancellation_callback")
 
-    def __init__(self) -> None:
+    def __init__(self, *, native_tasks: bool = False) -> None:
         # What `close()` looks at, should an interrupt end this method.
         self._selector: SelectorView | None = None
         self._forget_signals()
         super().__init__()
+        if native_tasks:
+            self._native_futures = True
+            self.set_task_factory(task_factory)
         self._old_agen_hooks = None
+        self._lookups: dict[Any, Any] = {}
         self._unix_server_sockets: dict[socket.socket, int] = {}
         self._transports = Transports(self)
         self._selector = SelectorView(self)
@@ -121,36 +144,6 @@ class EventLoop(State, SignalMixin, SocketMixin, SubprocessMixin, asyncio.BaseEv
         self._close_signals()
         self._close_core()
         self._selector = None
-
-    def _make_ssl_transport(
-        self,
-        rawsock: socket.socket,
-        protocol: asyncio.BaseProtocol,
-        sslcontext: Any,
-        waiter: Any = None,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-        extra: Any = None,
-        server: Any = None,
-        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
-        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
-    ) -> Any:
-        """The TLS protocol of asyncio over a native stream transport."""
-        ssl_protocol: Any = sslproto.SSLProtocol(
-            self,
-            protocol,
-            sslcontext,
-            waiter,
-            server_side,
-            server_hostname,
-            # Seconds, as floats, too: typeshed's `int` is narrower than asyncio.
-            ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
-        # Not the hook: asyncio's own makes its socket transport directly here.
-        _core.Loop._make_socket_transport(self, rawsock, ssl_protocol, extra=extra, server=server)
-        return ssl_protocol._app_transport
 
     def _resume_serving(self, protocol_factory: Any, sock: socket.socket, *args: Any) -> None:
         """Accept again after a rest, unless the server was closed meanwhile."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._loop import EventLoop
+
+if TYPE_CHECKING:
+    from asyncio.events import _TaskFactory
 
 _T = TypeVar("_T")
 
@@ -21,6 +24,7 @@ def run(
     *,
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    task_factory: _TaskFactory | None = None,
 ) -> _T:
     """Run a coroutine on a new hotloop loop and return its result, as `asyncio.run` does.
 
@@ -29,6 +33,8 @@ def run(
         debug: True or False switches debug mode on or off; None leaves asyncio's own default.
         loop_factory: a callable that makes the loop; None means `hotloop.EventLoop`. With it a
             subclass or a configured loop runs.
+        task_factory: what `loop.set_task_factory()` takes, for example `hotloop.task_factory`; it
+            makes the task of `main` as well. None leaves the loop's own.
 
     Raises:
         RuntimeError: an event loop runs in this thread already.
@@ -41,14 +47,22 @@ def run(
         raise RuntimeError("hotloop.run() cannot be called from a running event loop")
     factory = EventLoop if loop_factory is None else loop_factory
     with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
+        if task_factory is not None:
+            runner.get_loop().set_task_factory(task_factory)
         return runner.run(main)
 
 
-def install() -> None:
+def install(*, streams: bool = False) -> None:
     """Make hotloop the loop of `asyncio.run` and `asyncio.new_event_loop` in this process.
 
     This sets an event-loop policy. asyncio deprecates policies from 3.14 on and says so when one
     is set; prefer `hotloop.run` or `loop_factory=hotloop.EventLoop`.
+
+    Arguments:
+        streams: True also puts hotloop's `open_connection`, `start_server`, `open_unix_connection`
+            and `start_unix_server` in place of asyncio's, for programs that cannot change their
+            calls. What a module has imported by name before (`from asyncio import start_server`)
+            stays asyncio's, and so do the classes. `hotloop.uninstall_streams` undoes it.
 
     Raises:
         RuntimeError: this Python's asyncio has no policies (3.16 and later).
@@ -56,3 +70,7 @@ def install() -> None:
     from ._policy import EventLoopPolicy
 
     asyncio.set_event_loop_policy(EventLoopPolicy())
+    if streams:
+        from ._streams import install_streams
+
+        install_streams()

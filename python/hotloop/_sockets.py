@@ -21,13 +21,13 @@ class SocketMixin(LoopBase):
 
     __slots__ = ()
 
-    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
-        """Receive up to `nbytes` bytes from a non-blocking socket.
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receive up to `n` bytes from a non-blocking socket.
 
         Raises OSError as `socket.recv` does, ValueError for a blocking socket in debug mode.
         """
         self._check_socket(sock)
-        outcome = self._try_recv(sock, nbytes)
+        outcome = self._try_recv(sock, n)
         if type(outcome) is bytes:
             return outcome
         return await self._finished(sock, outcome)  # type: ignore[no-any-return]
@@ -85,18 +85,21 @@ class SocketMixin(LoopBase):
             )
             address = resolved[0][4]
         outcome = self._try_connect(sock, address)
-        if outcome is not None:
-            await self._finished(sock, outcome)
+        try:
+            if outcome is not None:
+                await self._finished(sock, outcome)
+        finally:
+            outcome = None  # an exception refers to this frame, and the future to the exception
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection on a listening socket; return (non-blocking socket, address)."""
         self._check_socket(sock)
-        outcome = self._try_accept(sock)
-        if type(outcome) is tuple:
-            return outcome
-        accepted: tuple[socket.socket, Any] = await self._finished(sock, outcome)
-        accepted[0].setblocking(False)
-        return accepted
+        accepted: Any = self._try_accept(sock)
+        if type(accepted) is not tuple:
+            accepted = await self._finished(sock, accepted)
+        if type(sock) is not socket.socket:
+            accepted[0].setblocking(False)  # its own `accept()` made it
+        return accepted  # type: ignore[no-any-return]
 
     async def _finished(self, sock: socket.socket, future: Any) -> Any:
         """The result of a waiting operation, which does not outlive the wait."""
@@ -106,6 +109,7 @@ class SocketMixin(LoopBase):
         finally:
             if not future.done() or future.cancelled():
                 self._cancel_operation(fd, future)
+            future = None  # no cycle from an exception through this frame
 
     def _check_socket(self, sock: socket.socket) -> None:
         _check_ssl_socket(sock)

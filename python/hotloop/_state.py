@@ -32,6 +32,7 @@ class State(_core.Loop):
         "_exception_handler",
         "_executor_shutdown_called",
         "_internal_fds",
+        "_lookups",
         "_old_agen_hooks",
         "_selector",
         "_signal_handlers",
@@ -48,7 +49,10 @@ if TYPE_CHECKING:
     class LoopBase(_core.Loop, asyncio.BaseEventLoop):
         """What the loop's mix-ins may use of it; the private names are `BaseEventLoop`'s."""
 
+        _executor_shutdown_called: bool
+        _lookups: dict[Any, Any]
         _old_agen_hooks: Any
+        _transports: Any
 
         def _check_closed(self) -> None: ...
         def _check_running(self) -> None: ...
@@ -56,6 +60,7 @@ if TYPE_CHECKING:
         def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
         def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
         def _run_forever_setup(self) -> None: ...
+        async def _finished(self, sock: Any, future: Any) -> Any: ...
         def _run_forever_cleanup(self) -> None: ...
         async def _ensure_resolved(
             self,

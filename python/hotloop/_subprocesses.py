@@ -8,6 +8,7 @@ asyncio's watcher with a thread per child takes their place.
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
 import warnings
@@ -15,6 +16,7 @@ from asyncio import base_events, base_subprocess, events, futures, unix_events
 from typing import Any
 
 from . import _core
+from ._borrowed import borrow
 from ._state import LoopBase
 
 _UnixSubprocessTransport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
@@ -189,23 +191,40 @@ class SubprocessMixin(LoopBase):
     def _watch_or_let_watch(self, pid: int, transport: Any) -> None:
         """Wait for a child's end through a pidfd, or in a thread where there are none."""
         try:
+            if not self._uses_pidfd():
+                raise OSError("pidfds are not to be used")
             transport._child = self._watch_child(pid, transport)
         except OSError:
-            watcher: Any = getattr(
-                unix_events,
-                "ThreadedChildWatcher",
-                getattr(unix_events, "_ThreadedChildWatcher", None),
-            )
-            watcher().add_child_handler(pid, self._child_watcher_callback, transport)
+            self._threaded_watcher().add_child_handler(pid, self._child_watcher_callback, transport)
 
-    def _child_watcher_callback(
-        self,
-        pid: int,  # noqa: ARG002 - watchers pass it
-        returncode: int,
-        transport: Any,
-    ) -> None:
-        """A child watcher says, from whatever thread, that a child has ended."""
-        self.call_soon_threadsafe(transport._process_exited, returncode)
+    if sys.version_info >= (3, 14):
+
+        @functools.cached_property
+        def _watcher(self) -> Any:
+            """What asyncio's own loop would wait for children with; ours takes part if it is the threads."""
+            events: Any = unix_events
+            if events.can_use_pidfd():
+                return events._PidfdChildWatcher()
+            return events._ThreadedChildWatcher()
+
+        def _uses_pidfd(self) -> bool:
+            return isinstance(self._watcher, unix_events._PidfdChildWatcher)
+
+        def _threaded_watcher(self) -> Any:
+            if self._uses_pidfd():
+                return unix_events._ThreadedChildWatcher()  # type: ignore[attr-defined]
+            return self._watcher
+
+    else:
+
+        def _uses_pidfd(self) -> bool:
+            return True
+
+        def _threaded_watcher(self) -> Any:
+            return unix_events.ThreadedChildWatcher()
+
+    # What a watcher calls: from its own thread up to 3.13, through the loop from 3.14 on.
+    _child_watcher_callback = borrow("_child_watcher_callback")
 
 
 def _has_watcher_of_the_user() -> bool:

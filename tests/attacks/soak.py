@@ -177,10 +177,13 @@ class Soak:
 
     async def timers(self) -> None:
         loop = asyncio.get_running_loop()
-        handles = [loop.call_later(self.choose.random() * 100, print) for _ in range(100)]
-        await asyncio.gather(*(asyncio.sleep(self.choose.random() * 0.005) for _ in range(20)))
-        for handle in handles:
-            handle.cancel()
+        handles = [loop.call_later(self.choose.random() * 100, int) for _ in range(100)]
+        try:
+            naps = [asyncio.sleep(self.choose.random() * 0.005) for _ in range(20)]
+            await asyncio.gather(*naps)
+        finally:
+            for handle in handles:
+                handle.cancel()
 
     async def threads(self) -> None:
         loop = asyncio.get_running_loop()

@@ -80,11 +80,11 @@ async def over_streams(address):
             writer.write_eof()
         await reader.read()
     finally:
+        server.close()
         if writer is not None:
             writer.close()
             with contextlib.suppress(*EXPECTED):
                 await writer.wait_closed()
-        server.close()
 
 
 async def over_sockets():

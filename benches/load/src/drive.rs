@@ -3,20 +3,20 @@
 //! Each connection has at most one request under way. Level-triggered, one read per event and a
 //! write as soon as there is something to say, so that the client costs as little as it can.
 
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
 use serde_json::Value;
 
 use crate::address::Address;
 use crate::failure::Failure;
 use crate::recorder::Recorder;
+use crate::socket::Socket;
 use crate::stop::Stop;
+use crate::window::Window;
 
 const READ_BUFFER: usize = 256 * 1024;
 const STOP_TOKEN: u64 = u64::MAX;
@@ -25,12 +25,12 @@ const STOP_TOKEN: u64 = u64::MAX;
 pub struct Load {
     /// The server.
     pub address: Address,
-    /// Connections held open at the same time.
+    /// Connections with a request under way.
     pub connections: usize,
-    /// The measured time.
-    pub duration: Duration,
-    /// The time before it, which is not measured.
-    pub warmup: Duration,
+    /// Further connections that are only held open.
+    pub idle: usize,
+    /// When to measure, and whose CPU time.
+    pub window: Window,
 }
 
 /// One side of a conversation: what to send, and when the answer is complete.
@@ -70,10 +70,7 @@ pub fn run<C: Conversation>(load: &Load, make: impl Fn(usize) -> C) -> Result<Va
     )
     .map_err(watch)?;
 
-    let begun = Instant::now();
-    let measured_from = begun + load.warmup;
-    let end = measured_from + load.duration;
-    let mut recorder = Recorder::new(measured_from)?;
+    let mut recorder = Recorder::new(&load.window)?;
     for index in 0..driver.connections.len() {
         driver.begin(index)?;
     }
@@ -81,11 +78,11 @@ pub fn run<C: Conversation>(load: &Load, make: impl Fn(usize) -> C) -> Result<Va
     let mut events = Vec::with_capacity(1024);
     loop {
         let now = Instant::now();
-        if now >= end {
+        let Some(left) = recorder.left(now)? else {
             return recorder.report(now, false);
-        }
+        };
         events.clear();
-        let timeout = timespec(end - now);
+        let timeout = timespec(left);
         let spare = rustix::buffer::spare_capacity(&mut events);
         match epoll::wait(&driver.poller, spare, Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -101,18 +98,23 @@ pub fn run<C: Conversation>(load: &Load, make: impl Fn(usize) -> C) -> Result<Va
 }
 
 struct Connection<C> {
-    socket: OwnedFd,
+    socket: Socket,
     conversation: C,
     sent: usize,
     begun: Instant,
     waits_for_room: bool,
+    served: bool,
 }
 
 struct Driver<'a, C> {
     load: &'a Load,
     poller: OwnedFd,
     connections: Vec<Connection<C>>,
-    buffer: Box<[MaybeUninit<u8>]>,
+    /// How many of them have not had an answer yet: until they have, the server is accepting.
+    unserved: usize,
+    /// Open, silent, and not in the epoll set: the server closes none of them.
+    _idle: Vec<Socket>,
+    buffer: Box<[u8]>,
 }
 
 impl<'a, C: Conversation> Driver<'a, C> {
@@ -127,13 +129,17 @@ impl<'a, C: Conversation> Driver<'a, C> {
                 sent: 0,
                 begun: Instant::now(),
                 waits_for_room: false,
+                served: false,
             });
         }
+        let idle = (0..load.idle).map(|_| crate::hold::open(&load.address));
         Ok(Self {
             load,
             poller,
+            unserved: load.connections,
+            _idle: idle.collect::<Result<_, _>>()?,
             connections,
-            buffer: Box::new_uninit_slice(READ_BUFFER),
+            buffer: vec![0; READ_BUFFER].into_boxed_slice(),
         })
     }
 
@@ -152,7 +158,7 @@ impl<'a, C: Conversation> Driver<'a, C> {
         let request = connection.conversation.request();
         while connection.sent < request.len() {
             let rest = &request[connection.sent..];
-            match rustix::net::send(&connection.socket, rest, SendFlags::NOSIGNAL) {
+            match connection.socket.send(rest) {
                 Ok(sent) => connection.sent += sent,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
@@ -180,28 +186,44 @@ impl<'a, C: Conversation> Driver<'a, C> {
         if self.connections[index].waits_for_room {
             self.send(index)?;
         }
-        let connection = &mut self.connections[index];
-        let received = rustix::net::recv(&connection.socket, &mut *self.buffer, RecvFlags::empty());
-        let bytes: &[u8] = match received {
-            Ok(((bytes, _), _)) => bytes,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
-            Err(Errno::CONNRESET | Errno::PIPE) => &[],
-            Err(error) => return Err(Failure::io("cannot receive", error)),
-        };
-        if bytes.is_empty() {
-            return self.hung_up(index, recorder);
+        loop {
+            let connection = &mut self.connections[index];
+            let length = match connection.socket.recv(&mut self.buffer) {
+                Ok(length) => length,
+                Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+                Err(Errno::CONNRESET | Errno::PIPE) => 0,
+                Err(error) => return Err(Failure::io("cannot receive", error)),
+            };
+            if length == 0 {
+                return self.hung_up(index, recorder);
+            }
+            match connection.conversation.answer(&self.buffer[..length])? {
+                Progress::Partial if connection.socket.may_hold_more(length) => {}
+                Progress::Partial => return Ok(()),
+                Progress::Complete { last } => {
+                    recorder.finished(connection.begun, Instant::now());
+                    return self.begin_anew(index, last, recorder);
+                }
+                Progress::Refused { why, last } => {
+                    recorder.failed(|| why);
+                    return self.begin_anew(index, last, recorder);
+                }
+            }
         }
-        let last = match connection.conversation.answer(bytes)? {
-            Progress::Partial => return Ok(()),
-            Progress::Complete { last } => {
-                recorder.finished(connection.begun, Instant::now());
-                last
+    }
+
+    fn begin_anew(
+        &mut self,
+        index: usize,
+        last: bool,
+        recorder: &mut Recorder,
+    ) -> Result<(), Failure> {
+        if !std::mem::replace(&mut self.connections[index].served, true) {
+            self.unserved -= 1;
+            if self.unserved == 0 {
+                recorder.start(Instant::now());
             }
-            Progress::Refused { why, last } => {
-                recorder.failed(|| why);
-                last
-            }
-        };
+        }
         if last {
             self.reopen(index)?;
         }
@@ -229,7 +251,7 @@ impl<'a, C: Conversation> Driver<'a, C> {
     }
 }
 
-fn open(load: &Load, poller: &OwnedFd, index: usize) -> Result<OwnedFd, Failure> {
+fn open(load: &Load, poller: &OwnedFd, index: usize) -> Result<Socket, Failure> {
     let socket = load.address.connect()?;
     epoll::add(poller, &socket, token(index), EventFlags::IN)
         .map_err(|error| Failure::io("cannot use epoll", error))?;
@@ -240,7 +262,8 @@ fn token(index: usize) -> EventData {
     EventData::new_u64(index as u64)
 }
 
-fn timespec(duration: Duration) -> Timespec {
+/// A duration as epoll takes it.
+pub fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: duration.subsec_nanos().into(),

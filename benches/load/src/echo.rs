@@ -6,9 +6,13 @@ use crate::drive::{self, Conversation, Load, Progress};
 use crate::failure::Failure;
 
 /// Sends messages of `size` bytes in a closed loop; a foreign byte in a reply ends the run.
-pub fn run(load: &Load, size: usize) -> Result<Value, Failure> {
-    let mut report = drive::run(load, |index| Echo::new(index, size))?;
+///
+/// With `line`, a message is printable text that ends in its only newline.
+pub fn run(load: &Load, size: usize, line: bool) -> Result<Value, Failure> {
+    let mut report = drive::run(load, |index| Echo::new(index, size, line))?;
     report["mode"] = "echo".into();
+    report["line"] = line.into();
+    report["idle"] = load.idle.into();
     report["connections"] = load.connections.into();
     report["size"] = size.into();
     Ok(report)
@@ -20,17 +24,29 @@ struct Echo {
     index: usize,
     turn: u64,
     message: Vec<u8>,
+    line: bool,
     returned: usize,
 }
 
 impl Echo {
-    fn new(index: usize, size: usize) -> Self {
-        // 251 is prime: the pattern does not line up with buffers of a power of two.
-        let message = (0..size).map(|at| ((at + index * 7) % 251) as u8).collect();
+    fn new(index: usize, size: usize, line: bool) -> Self {
+        // Primes: the pattern does not line up with buffers of a power of two.
+        let byte = |at| {
+            if line {
+                b' ' + ((at + index * 7) % 89) as u8
+            } else {
+                ((at + index * 7) % 251) as u8
+            }
+        };
+        let mut message: Vec<u8> = (0..size).map(byte).collect();
+        if let (true, Some(last)) = (line, message.last_mut()) {
+            *last = b'\n';
+        }
         Self {
             index,
             turn: 0,
             message,
+            line,
             returned: 0,
         }
     }
@@ -42,6 +58,13 @@ impl Conversation for Echo {
     fn next(&mut self) {
         self.turn += 1;
         self.returned = 0;
+        if self.line {
+            let text = self.message.len() - 1;
+            for (at, byte) in self.message[..text].iter_mut().take(8).enumerate() {
+                *byte = b'a' + (self.turn >> (4 * at) & 15) as u8;
+            }
+            return;
+        }
         for (byte, stamp) in self.message.iter_mut().zip(self.turn.to_le_bytes()) {
             *byte = stamp;
         }
@@ -82,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_reply_in_pieces_is_complete_with_its_last_byte() {
-        let mut echo = Echo::new(3, 100);
+        let mut echo = Echo::new(3, 100, false);
         echo.next();
         let sent = echo.request().to_vec();
         assert_eq!(echo.answer(&sent[..60]).unwrap(), Progress::Partial);
@@ -94,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_changed_byte_is_named_by_its_offset() {
-        let mut echo = Echo::new(0, 100);
+        let mut echo = Echo::new(0, 100, false);
         echo.next();
         let mut reply = echo.request().to_vec();
         reply[42] ^= 1;
@@ -107,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_reply_to_the_message_before_is_foreign() {
-        let mut echo = Echo::new(0, 100);
+        let mut echo = Echo::new(0, 100, false);
         echo.next();
         let stale = echo.request().to_vec();
         echo.next();
@@ -116,13 +139,26 @@ mod tests {
 
     #[test]
     fn bytes_of_another_connection_and_surplus_bytes_are_foreign() {
-        let mut echo = Echo::new(0, 100);
-        let mut other = Echo::new(1, 100);
+        let mut echo = Echo::new(0, 100, false);
+        let mut other = Echo::new(1, 100, false);
         echo.next();
         other.next();
         assert!(echo.answer(other.request()).is_err());
         let mut surplus = echo.request().to_vec();
         surplus.push(0);
         assert!(echo.answer(&surplus).is_err());
+    }
+
+    #[test]
+    fn a_line_has_one_newline_at_its_end_and_differs_from_the_one_before() {
+        let mut echo = Echo::new(5, 1024, true);
+        echo.next();
+        let before = echo.request().to_vec();
+        for _ in 0..300 {
+            echo.next();
+            let newlines = echo.request().iter().filter(|byte| **byte == b'\n');
+            assert_eq!((newlines.count(), echo.request()[1023]), (1, b'\n'));
+        }
+        assert_ne!(before, echo.request());
     }
 }

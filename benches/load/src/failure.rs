@@ -22,6 +22,12 @@ impl Failure {
         Self::Io(what.into(), error.into())
     }
 
+    /// This program cannot do TLS.
+    #[cfg(not(feature = "tls"))]
+    pub fn without_tls() -> Self {
+        Self::Usage("built without TLS; build with: --features tls".to_owned())
+    }
+
     /// 2 for a wrong command line (as getopt-style tools do), 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {

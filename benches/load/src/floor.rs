@@ -1,35 +1,51 @@
-//! The floor: an echo server with nothing between it and epoll.
+//! The floor: a server with nothing between it and epoll.
 //!
 //! No loop on plain sockets can spend less than this does. One thread, level-triggered, one
-//! `recv(2)` and one `send(2)` per message; it stops reading while the peer does not.
+//! `recv(2)` and one `send(2)` per message; it stops reading while the peer does not. It echoes
+//! what comes, or gives every piece that comes the same HTTP answer; with TLS it is what a plain
+//! program over OpenSSL with its socket BIOs costs.
 
-use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::PathBuf;
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, SocketFlags};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::net::SocketFlags;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::socket::Socket;
 use crate::stop::Stop;
 
 const READ_BUFFER: usize = 256 * 1024;
 const STOP_TOKEN: u64 = u64::MAX;
 const LISTENER_TOKEN: u64 = u64::MAX - 1;
 
-/// Serves until SIGTERM. Tells `print` its port at the start and its CPU time at the end.
-pub fn run(
-    unix: Option<&Path>,
-    print: impl Fn(&Value) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+/// What a well-behaved client sends is one request a piece, so a piece is answered with this.
+const HTTP_ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
+Content-Length: 13\r\n\r\nHello, world!";
+
+/// What to serve, and where.
+#[derive(Default)]
+pub struct Floor {
+    /// A path, instead of a free TCP port of 127.0.0.1.
+    pub unix: Option<PathBuf>,
+    /// A PEM file with a key and its certificate: serve TLS.
+    pub tls: Option<PathBuf>,
+    /// Answer as an HTTP server, instead of echoing.
+    pub http: bool,
+    /// Close each connection after the first answer.
+    pub once: bool,
+}
+
+/// Serves until SIGTERM. Tells `print` its port or path at the start.
+pub fn run(floor: &Floor, print: impl Fn(&Value) -> Result<(), Failure>) -> Result<(), Failure> {
     let stop = Stop::install()?;
-    let (listener, ready) = listen(unix).map_err(|error| Failure::io("cannot listen", error))?;
-    let mut server = Server::new(listener).map_err(setup)?;
+    let (listener, ready) = listen(floor).map_err(|error| Failure::io("cannot listen", error))?;
+    let wrap = wrapper(floor)?;
+    let mut server = Server::new(listener, floor, wrap).map_err(setup)?;
     epoll::add(
         &server.poller,
         &stop,
@@ -37,23 +53,43 @@ pub fn run(
         EventFlags::IN,
     )
     .map_err(setup)?;
-    let begun = cpu_seconds();
     print(&ready)?;
     let served = server.serve();
-    if let Some(path) = unix {
+    if let Some(path) = &floor.unix {
         // A socket file without its server would only make the next bind fail.
         let _ = std::fs::remove_file(path);
     }
-    served.map_err(|error| Failure::io("the floor server failed", error))?;
-    print(&json!({ "cpu_seconds": cpu_seconds() - begun }))
+    served.map_err(|error| Failure::io("the floor server failed", error))
+}
+
+/// Makes a `Socket` of one that was accepted.
+type Wrap = Box<dyn Fn(OwnedFd) -> std::io::Result<Socket>>;
+
+fn wrapper(floor: &Floor) -> Result<Wrap, Failure> {
+    let Some(file) = &floor.tls else {
+        return Ok(Box::new(|socket| Ok(Socket::Plain(socket))));
+    };
+    #[cfg(feature = "tls")]
+    {
+        let context = crate::tls::server_context(file)
+            .map_err(|error| Failure::io(format!("cannot use {}", file.display()), error))?;
+        Ok(Box::new(move |socket| {
+            crate::tls::server(&context, socket.into()).map(Socket::Tls)
+        }))
+    }
+    #[cfg(not(feature = "tls"))]
+    {
+        let _ = file;
+        Err(Failure::without_tls())
+    }
 }
 
 fn setup(error: Errno) -> Failure {
     Failure::io("cannot use epoll", error)
 }
 
-fn listen(unix: Option<&Path>) -> std::io::Result<(OwnedFd, Value)> {
-    if let Some(path) = unix {
+fn listen(floor: &Floor) -> std::io::Result<(OwnedFd, Value)> {
+    if let Some(path) = &floor.unix {
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
         return Ok((listener.into(), json!({ "path": path.to_string_lossy() })));
@@ -65,22 +101,25 @@ fn listen(unix: Option<&Path>) -> std::io::Result<(OwnedFd, Value)> {
 }
 
 struct Connection {
-    socket: OwnedFd,
+    socket: Socket,
     /// What the peer has not taken yet; reading pauses while there is any.
     unsent: Vec<u8>,
 }
 
-struct Server {
+struct Server<'a> {
+    floor: &'a Floor,
+    wrap: Wrap,
     poller: OwnedFd,
     listener: OwnedFd,
     /// The index is the token. A slot freed in a batch may be taken again in the same one: a late
     /// event then meets a socket that answers EAGAIN.
     connections: Vec<Option<Connection>>,
-    buffer: Box<[MaybeUninit<u8>]>,
+    free: Vec<usize>,
+    buffer: Box<[u8]>,
 }
 
-impl Server {
-    fn new(listener: OwnedFd) -> Result<Self, Errno> {
+impl<'a> Server<'a> {
+    fn new(listener: OwnedFd, floor: &'a Floor, wrap: Wrap) -> Result<Self, Errno> {
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(
             &poller,
@@ -88,12 +127,14 @@ impl Server {
             EventData::new_u64(LISTENER_TOKEN),
             EventFlags::IN,
         )?;
-        let buffer = Box::new_uninit_slice(READ_BUFFER);
         Ok(Self {
+            floor,
+            wrap,
             poller,
             listener,
             connections: Vec::new(),
-            buffer,
+            free: Vec::new(),
+            buffer: vec![0; READ_BUFFER].into_boxed_slice(),
         })
     }
 
@@ -131,8 +172,10 @@ impl Server {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOPROTOOPT) => {}
             Err(error) => return Err(error),
         }
-        let free = self.connections.iter().position(Option::is_none);
-        let index = free.unwrap_or_else(|| {
+        let Ok(socket) = (self.wrap)(socket) else {
+            return Ok(());
+        };
+        let index = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
             self.connections.len() - 1
         });
@@ -153,22 +196,23 @@ impl Server {
         let Some(connection) = self.connections[index].as_mut() else {
             return Ok(());
         };
-        let alive = if connection.unsent.is_empty() {
-            connection.echo(&mut self.buffer)
+        let turn = if connection.unsent.is_empty() {
+            connection.answer(&mut self.buffer, self.floor)
         } else {
             connection.flush()
         };
-        match alive {
+        match turn {
             Ok(Turn::Same) => Ok(()),
             Ok(Turn::Wants(flags)) => {
                 let token = EventData::new_u64(index as u64);
                 epoll::modify(&self.poller, &connection.socket, token, flags)
             }
-            Ok(Turn::Closed) | Err(Errno::CONNRESET | Errno::PIPE) => {
+            // Whatever is wrong with one connection ends that connection.
+            Ok(Turn::Closed) | Err(_) => {
                 self.connections[index] = None;
+                self.free.push(index);
                 Ok(())
             }
-            Err(error) => Err(error),
         }
     }
 }
@@ -181,25 +225,35 @@ enum Turn {
 }
 
 impl Connection {
-    fn echo(&mut self, buffer: &mut [MaybeUninit<u8>]) -> Result<Turn, Errno> {
-        let bytes: &[u8] = match rustix::net::recv(&self.socket, buffer, RecvFlags::empty()) {
-            Ok(((bytes, _), _)) => bytes,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(Turn::Same),
-            Err(error) => return Err(error),
-        };
-        if bytes.is_empty() {
-            return Ok(Turn::Closed);
+    fn answer(&mut self, buffer: &mut [u8], floor: &Floor) -> Result<Turn, Errno> {
+        loop {
+            let length = match self.socket.recv(buffer) {
+                Ok(0) => return Ok(Turn::Closed),
+                Ok(length) => length,
+                Err(Errno::AGAIN | Errno::INTR) => return Ok(Turn::Same),
+                Err(error) => return Err(error),
+            };
+            let bytes = if floor.http {
+                HTTP_ANSWER
+            } else {
+                &buffer[..length]
+            };
+            let sent = send_all(&mut self.socket, bytes)?;
+            if sent < bytes.len() {
+                self.unsent.extend_from_slice(&bytes[sent..]);
+                return Ok(Turn::Wants(EventFlags::OUT));
+            }
+            if floor.once {
+                return Ok(Turn::Closed);
+            }
+            if !self.socket.may_hold_more(length) {
+                return Ok(Turn::Same);
+            }
         }
-        let sent = send(&self.socket, bytes)?;
-        if sent == bytes.len() {
-            return Ok(Turn::Same);
-        }
-        self.unsent.extend_from_slice(&bytes[sent..]);
-        Ok(Turn::Wants(EventFlags::OUT))
     }
 
     fn flush(&mut self) -> Result<Turn, Errno> {
-        let sent = send(&self.socket, &self.unsent)?;
+        let sent = send_all(&mut self.socket, &self.unsent)?;
         self.unsent.drain(..sent);
         Ok(if self.unsent.is_empty() {
             Turn::Wants(EventFlags::IN)
@@ -209,15 +263,16 @@ impl Connection {
     }
 }
 
-fn send(socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
-    match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
-        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-        other => other,
+/// Sends until all is gone or nothing fits; a TLS record is one `send`.
+fn send_all(socket: &mut Socket, bytes: &[u8]) -> Result<usize, Errno> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match socket.send(&bytes[sent..]) {
+            Ok(length) => sent += length,
+            Err(Errno::AGAIN) => break,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
     }
-}
-
-/// User and system time of this process so far (`CLOCK_PROCESS_CPUTIME_ID`, clock_gettime(2)).
-fn cpu_seconds() -> f64 {
-    let now = clock_gettime(ClockId::ProcessCPUTime);
-    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+    Ok(sent)
 }

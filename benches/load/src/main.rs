@@ -1,18 +1,27 @@
 //! `hotloop-load`: the native half of the benchmarks.
 //!
 //! One thread, one epoll set, so that the program under test and not its client is what limits a
-//! measurement. `echo` and `http` are closed-loop clients, `floor-echo` is the cheapest echo
-//! server that plain epoll allows. Results are one JSON object on stdout, problems go to stderr.
+//! measurement. Most modes are closed-loop clients; those that begin with `floor` are the cheapest
+//! servers that plain epoll allows. Results are JSON on stdout, problems go to stderr.
 
 mod address;
 mod arguments;
+mod datagram;
 mod drive;
 mod echo;
 mod failure;
 mod floor;
+mod floor_datagram;
+mod hold;
 mod http;
+mod probe;
 mod recorder;
+mod socket;
 mod stop;
+#[cfg(feature = "tls")]
+mod tls;
+mod visit;
+mod window;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -35,11 +44,25 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(cpu) = arguments.cpu {
         pin(cpu)?;
     }
+    if matches!(
+        arguments.mode,
+        Mode::Hold { .. } | Mode::Floor(_) | Mode::FloorUdp
+    ) {
+        end_with_parent()?;
+    }
     match arguments.mode {
         Mode::Help => print(arguments::USAGE),
-        Mode::Echo { load, size } => print_json(&echo::run(&load, size)?),
+        Mode::Features => print_json(&serde_json::json!({ "tls": cfg!(feature = "tls") })),
+        Mode::Echo { load, size, line } => print_json(&echo::run(&load, size, line)?),
         Mode::Http { load, path } => print_json(&http::run(&load, &path)?),
-        Mode::FloorEcho { unix } => floor::run(unix.as_deref(), print_json),
+        Mode::Visit { load, size } => print_json(&visit::run(&load, size)?),
+        Mode::Udp(load) => print_json(&datagram::run(&load)?),
+        Mode::Hold {
+            address,
+            connections,
+        } => hold::run(&address, connections, print_json),
+        Mode::Floor(floor) => floor::run(&floor, print_json),
+        Mode::FloorUdp => floor_datagram::run(print_json),
     }
 }
 
@@ -52,6 +75,12 @@ fn pin(cpu: usize) -> Result<(), Failure> {
     set.set(cpu);
     rustix::thread::sched_setaffinity(None, &set)
         .map_err(|error| Failure::io(format!("cannot pin to CPU {cpu}"), error))
+}
+
+/// Has SIGTERM sent to this process when its parent dies: it would serve nobody for ever.
+fn end_with_parent() -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(|error| Failure::io("cannot ask to end with the parent", error))
 }
 
 fn print_json(value: &serde_json::Value) -> Result<(), Failure> {

@@ -6,13 +6,27 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::probe::{CpuTime, Probe};
+use crate::window::Window;
 
 /// Slower than this is recorded as this: a minute says "broken" well enough.
 const SLOWEST: Duration = Duration::from_secs(60);
 
+/// A server that has not answered every connection once after this and the window's own time
+/// twice is not going to.
+const START_LIMIT: Duration = Duration::from_secs(3);
+
 /// Counts everything, keeps latencies only of operations that end inside the measured window.
 pub struct Recorder {
-    measured_from: Instant,
+    warmup: Duration,
+    duration: Duration,
+    /// When to give up if `start` was not called.
+    start_limit: Instant,
+    /// Both ends of the window, once the warm-up has started.
+    window: Option<(Instant, Instant)>,
+    server: Option<Probe>,
+    /// The server's clocks when the window opened, once it has.
+    server_begun: Option<CpuTime>,
     latencies_ns: Histogram<u64>,
     all_operations: u64,
     errors: u64,
@@ -20,12 +34,17 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder whose window opens at `measured_from`.
-    pub fn new(measured_from: Instant) -> Result<Self, Failure> {
+    /// A recorder that waits for its warm-up to be started.
+    pub fn new(window: &Window) -> Result<Self, Failure> {
         let latencies_ns = Histogram::new_with_bounds(1, nanoseconds(SLOWEST), 3)
             .map_err(|error| Failure::Usage(error.to_string()))?;
         Ok(Self {
-            measured_from,
+            warmup: window.warmup,
+            duration: window.duration,
+            start_limit: Instant::now() + START_LIMIT + (window.warmup + window.duration) * 2,
+            window: None,
+            server: window.server.map(Probe::new).transpose()?,
+            server_begun: None,
             latencies_ns,
             all_operations: 0,
             errors: 0,
@@ -33,10 +52,34 @@ impl Recorder {
         })
     }
 
+    /// Starts the warm-up: the server has accepted what it has to accept.
+    pub fn start(&mut self, now: Instant) {
+        let measured_from = now + self.warmup;
+        self.window = Some((measured_from, measured_from + self.duration));
+    }
+
+    /// How long to wait for events at most, `None` once the window is over. Has to be called in
+    /// every turn: it looks at the server's clocks when the window opens.
+    pub fn left(&mut self, now: Instant) -> Result<Option<Duration>, Failure> {
+        let Some((measured_from, end)) = self.window else {
+            return Ok((now < self.start_limit).then(|| self.start_limit - now));
+        };
+        if now >= end {
+            return Ok(None);
+        }
+        if now < measured_from {
+            return Ok(Some(measured_from - now));
+        }
+        if let (Some(probe), None) = (&self.server, &self.server_begun) {
+            self.server_begun = Some(probe.read()?);
+        }
+        Ok(Some(end - now))
+    }
+
     /// An operation that began at `begun` ended well at `ended`.
     pub fn finished(&mut self, begun: Instant, ended: Instant) {
         self.all_operations += 1;
-        if ended >= self.measured_from {
+        if self.window.is_some_and(|(from, _)| ended >= from) {
             self.latencies_ns
                 .saturating_record(nanoseconds(ended - begun));
         }
@@ -49,15 +92,22 @@ impl Recorder {
     }
 
     /// The result. `ended` is the end of the window; `interrupted` says that a signal set it.
-    ///
-    /// `all_operations` includes the warm-up: it is what a server's whole CPU time is divided by.
     pub fn report(&self, ended: Instant, interrupted: bool) -> Result<Value, Failure> {
         let operations = self.latencies_ns.len();
-        let seconds = ended
-            .saturating_duration_since(self.measured_from)
-            .as_secs_f64();
+        let seconds = self.window.map_or(0.0, |(measured_from, _)| {
+            ended.saturating_duration_since(measured_from).as_secs_f64()
+        });
         if operations == 0 && self.errors == 0 {
             return Err(Failure::NothingMeasured);
+        }
+        let mut cpu_us = Value::Null;
+        let mut user_us = Value::Null;
+        if let (Some(probe), Some(begun)) = (&self.server, self.server_begun)
+            && operations > 0
+        {
+            let used = probe.read()?.since(begun);
+            cpu_us = (used.total / operations as f64 * 1e6).into();
+            user_us = (used.user / operations as f64 * 1e6).into();
         }
         Ok(json!({
             "operations": operations,
@@ -67,6 +117,8 @@ impl Recorder {
             "p50_us": self.microseconds_at(0.5),
             "p99_us": self.microseconds_at(0.99),
             "p999_us": self.microseconds_at(0.999),
+            "cpu_us": cpu_us,
+            "user_us": user_us,
             "errors": self.errors,
             "first_error": self.first_error,
             "interrupted": interrupted,
@@ -89,14 +141,15 @@ mod tests {
 
     #[test]
     fn operations_that_end_in_the_warm_up_have_no_latency_but_are_counted() {
-        let begun = Instant::now();
-        let window = begun + Duration::from_secs(1);
-        let mut recorder = Recorder::new(window).unwrap();
-        recorder.finished(begun, begun + Duration::from_millis(1));
-        recorder.finished(window, window + Duration::from_millis(2));
+        let (mut recorder, opens) = started(Duration::from_secs(1));
+        recorder.finished(
+            opens - Duration::from_millis(2),
+            opens - Duration::from_millis(1),
+        );
+        recorder.finished(opens, opens + Duration::from_millis(2));
 
         let report = recorder
-            .report(window + Duration::from_secs(2), false)
+            .report(opens + Duration::from_secs(2), false)
             .unwrap();
 
         assert_eq!(report["all_operations"], 2);
@@ -104,15 +157,49 @@ mod tests {
         assert_eq!(report["per_second"], 0.5);
         let p50 = report["p50_us"].as_f64().unwrap();
         assert!((1998.0..=2002.0).contains(&p50), "{p50}");
+        assert!(report["cpu_us"].is_null());
     }
 
     #[test]
     fn a_window_without_operations_is_a_failure_not_a_zero() {
-        let now = Instant::now();
-        let recorder = Recorder::new(now).unwrap();
+        let (recorder, opens) = started(Duration::ZERO);
         assert!(matches!(
-            recorder.report(now + Duration::from_secs(1), false),
+            recorder.report(opens + Duration::from_secs(1), false),
             Err(Failure::NothingMeasured)
         ));
+    }
+
+    #[test]
+    fn the_wait_ends_when_the_window_opens_and_again_when_it_closes() {
+        let (mut recorder, opens) = started(Duration::from_secs(3));
+        let second = Duration::from_secs(1);
+        assert_eq!(recorder.left(opens - second).unwrap(), Some(second));
+        assert_eq!(recorder.left(opens).unwrap(), Some(second));
+        assert_eq!(recorder.left(opens + second).unwrap(), None);
+    }
+
+    #[test]
+    fn a_window_that_is_never_started_ends_too() {
+        let mut recorder = recorder(Duration::ZERO);
+        let now = Instant::now();
+        assert!(recorder.left(now).unwrap().is_some());
+        assert_eq!(recorder.left(now + 3 * START_LIMIT).unwrap(), None);
+    }
+
+    fn recorder(warmup: Duration) -> Recorder {
+        Recorder::new(&Window {
+            warmup,
+            duration: Duration::from_secs(1),
+            server: None,
+        })
+        .unwrap()
+    }
+
+    /// A recorder whose warm-up has started, and when its window opens.
+    fn started(warmup: Duration) -> (Recorder, Instant) {
+        let mut recorder = recorder(warmup);
+        let now = Instant::now();
+        recorder.start(now);
+        (recorder, now + warmup)
     }
 }

@@ -14,7 +14,7 @@ const SHORT: [&str; 4] = ["--duration", "0.05", "--warmup", "0.01"];
 
 #[test]
 fn echo_on_the_floor_server_finishes_and_sigterm_ends_both_cleanly() {
-    let mut floor = Floor::start(&[]);
+    let mut floor = Floor::start("floor-echo", &[]);
     let port = floor.line()["port"].to_string();
     let address = format!("127.0.0.1:{port}");
 
@@ -27,13 +27,111 @@ fn echo_on_the_floor_server_finishes_and_sigterm_ends_both_cleanly() {
     );
 
     terminate(&floor.process);
-    assert!(floor.line()["cpu_seconds"].as_f64().unwrap() > 0.0);
     assert!(floor.process.wait().unwrap().success());
 }
 
 #[test]
+fn the_cpu_time_of_the_server_is_that_of_the_measured_window() {
+    let mut floor = Floor::start("floor-echo", &[]);
+    let address = format!("127.0.0.1:{}", floor.line()["port"]);
+    let pid = floor.process.id().to_string();
+    let mut options = SHORT.to_vec();
+    options.extend(["--server-pid", &pid, "--idle", "20", "--line"]);
+    options.extend(["--duration", "0.3"]);
+
+    let report = result(&load("echo", &address, &options));
+
+    let spent = report["cpu_us"].as_f64().unwrap() * report["operations"].as_f64().unwrap();
+    assert!(spent > 0.0 && spent <= 0.35e6, "{report}");
+    assert_eq!(report["idle"], 20);
+}
+
+#[test]
+fn a_visit_is_over_when_the_server_has_answered_and_closed() {
+    let mut floor = Floor::start("floor-echo", &["--once"]);
+    let address = format!("127.0.0.1:{}", floor.line()["port"]);
+    let report = result(&load("visit", &address, &SHORT));
+    assert!(report["operations"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(report["errors"], 0, "{report}");
+}
+
+#[test]
+fn a_visit_that_gets_nothing_is_counted_as_an_error() {
+    let address = serve(|stream| stream.shutdown(std::net::Shutdown::Both));
+    let report = result(&load("visit", &address, &SHORT));
+    assert!(report["errors"].as_u64().unwrap() > 0, "{report}");
+}
+
+#[test]
+fn datagrams_come_back_one_by_one() {
+    let mut floor = Floor::start("floor-udp", &[]);
+    let address = format!("127.0.0.1:{}", floor.line()["port"]);
+    let mut command = program();
+    let output = command
+        .args(["udp", "--udp", &address, "--in-flight", "3"])
+        .args(SHORT)
+        .output()
+        .unwrap();
+    let report = result(&output);
+    assert!(report["operations"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(report["in_flight"], 3);
+}
+
+#[test]
+fn the_bare_http_server_is_one_for_the_http_client() {
+    let mut floor = Floor::start("floor-http", &[]);
+    let address = format!("127.0.0.1:{}", floor.line()["port"]);
+    let report = result(&load("http", &address, &SHORT));
+    assert!(report["operations"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(report["errors"], 0, "{report}");
+}
+
+#[test]
+fn held_connections_stay_until_sigterm() {
+    let mut floor = Floor::start("floor-echo", &[]);
+    let address = format!("127.0.0.1:{}", floor.line()["port"]);
+    let mut held = Floor::start("hold", &["--tcp", &address, "--connections", "5"]);
+    assert_eq!(held.line()["connections"], 5);
+    assert!(held.process.try_wait().unwrap().is_none());
+    terminate(&held.process);
+    assert!(held.process.wait().unwrap().success());
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_carries_an_echo_and_visits() {
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../python/hotloop/bench/localhost.pem"
+    );
+    for (mode, once, size) in [
+        ("echo", &[][..], "1024"),
+        ("echo", &[], "100000"),
+        ("visit", &["--once"], "64"),
+    ] {
+        let mut floor = Floor::start("floor-echo", &[once, &["--tls", file]].concat());
+        let address = format!("127.0.0.1:{}", floor.line()["port"]);
+        let mut options = SHORT.to_vec();
+        options.extend(["--tls", "--size", size]);
+        // Ten handshakes may take longer than the usual window of a test.
+        options.extend(["--duration", "0.5"]);
+        let report = result(&load(mode, &address, &options));
+        assert!(report["operations"].as_u64().unwrap() > 0, "{report}");
+        assert_eq!(report["errors"], 0, "{report}");
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn a_program_without_tls_says_so() {
+    let output = load("echo", "127.0.0.1:1", &["--tls"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--features tls"));
+}
+
+#[test]
 fn messages_larger_than_the_socket_buffers_come_back_whole() {
-    let mut floor = Floor::start(&[]);
+    let mut floor = Floor::start("floor-echo", &[]);
     let port = floor.line()["port"].to_string();
     let mut options = SHORT.to_vec();
     options.extend([
@@ -51,7 +149,7 @@ fn messages_larger_than_the_socket_buffers_come_back_whole() {
 #[test]
 fn echo_over_a_unix_socket_leaves_no_file_behind() {
     let path = std::env::temp_dir().join(format!("hotloop-load-{}.sock", std::process::id()));
-    let mut floor = Floor::start(&["--unix", path.to_str().unwrap()]);
+    let mut floor = Floor::start("floor-echo", &["--unix", path.to_str().unwrap()]);
     assert_eq!(floor.line()["path"], path.to_str().unwrap());
     let mut command = program();
     let output = command
@@ -154,19 +252,16 @@ fn terminate(process: &Child) {
     kill_process(Pid::from_child(process), Signal::TERM).unwrap();
 }
 
-/// The floor server; killed when the test is over, however it ends.
+/// A program that prints a line and stays; killed when the test is over, however it ends.
 struct Floor {
     process: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Floor {
-    fn start(options: &[&str]) -> Self {
+    fn start(mode: &str, options: &[&str]) -> Self {
         let mut command = program();
-        command
-            .arg("floor-echo")
-            .args(options)
-            .stdout(Stdio::piped());
+        command.arg(mode).args(options).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap());
         Self { process, lines }

@@ -84,11 +84,17 @@ fn unix_from_python(address: &Bound<'_, PyAny>) -> Option<Address> {
     };
     match name.split_first() {
         None => None,
-        Some((0, rest)) => Some(Address::Unix(UnixName::Abstract(rest.to_vec()))),
-        Some(_) if name.contains(&0) => None,
+        // What does not fit into `sun_path`: Python has words of its own for that.
+        Some((0, rest)) if rest.len() < SUN_PATH => {
+            Some(Address::Unix(UnixName::Abstract(rest.to_vec())))
+        }
+        Some(_) if name.contains(&0) || name.len() >= SUN_PATH => None,
         Some(_) => Some(Address::Unix(UnixName::Path(name))),
     }
 }
+
+/// The size of `sun_path`, with the NUL at the end of a path (unix(7)).
+const SUN_PATH: usize = 108;
 
 fn decode_path(py: Python<'_>, path: &[u8]) -> PyResult<Ref> {
     // The file system encoding with surrogate escapes, as `os.fsdecode`.

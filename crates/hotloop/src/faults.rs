@@ -44,13 +44,20 @@ fn _faults_errors(name: &str) -> PyResult<Vec<i32>> {
     Ok(errors.iter().map(|error| error.raw_os_error()).collect())
 }
 
-/// Puts the functions into the module.
+/// Puts the functions into the module, but not into `__all__`: the stub is that of the product.
 pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(_faults_arm, module)?)?;
-    module.add_function(wrap_pyfunction!(_faults_scatter, module)?)?;
-    module.add_function(wrap_pyfunction!(_faults_disarm, module)?)?;
-    module.add_function(wrap_pyfunction!(_faults_seen, module)?)?;
-    module.add_function(wrap_pyfunction!(_faults_errors, module)?)
+    let functions = [
+        wrap_pyfunction!(_faults_arm, module)?,
+        wrap_pyfunction!(_faults_scatter, module)?,
+        wrap_pyfunction!(_faults_disarm, module)?,
+        wrap_pyfunction!(_faults_seen, module)?,
+        wrap_pyfunction!(_faults_errors, module)?,
+    ];
+    for function in functions {
+        let name = function.getattr("__name__")?.extract::<String>()?;
+        module.setattr(name.as_str(), function)?;
+    }
+    Ok(())
 }
 
 fn call(name: &str) -> PyResult<Call> {

@@ -11,9 +11,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule, PyType};
 
+use crate::event_loop::{connections, dns};
 use crate::handles::{self, HandleTypes};
 use crate::python::Ref;
-use crate::transports::{datagram, pipe, stream};
+use crate::streams::asyncio_reader::AsyncioStreams;
+use crate::tasks::Tables;
+use crate::transports::{datagram, pipe, stream, tls};
 
 /// See the fields' own notes for who uses what.
 pub(crate) struct Imports {
@@ -21,6 +24,12 @@ pub(crate) struct Imports {
     pub(crate) handle_types: HandleTypes,
     /// The native stream transport, over `asyncio.transports._FlowControlMixin`.
     pub(crate) stream_type: Py<PyType>,
+    /// The native TLS protocol and its transport.
+    pub(crate) tls_types: tls::TlsTypes,
+    /// Our futures and tasks, and what they take from asyncio.
+    pub(crate) tasks: Tables,
+    /// The classes of asyncio's streams, as they were.
+    pub(crate) asyncio_streams: AsyncioStreams,
     /// The native pipe transports, over `asyncio.transports.ReadTransport` and `_FlowControlMixin`.
     pub(crate) read_pipe_type: Py<PyType>,
     pub(crate) write_pipe_type: Py<PyType>,
@@ -42,6 +51,8 @@ pub(crate) struct Imports {
     context_of_asyncio: AtomicPtr<ffi::PyObject>,
     /// `asyncio.futures._set_result_unless_cancelled`.
     pub(crate) set_result_unless_cancelled: Ref,
+    /// `asyncio.futures._convert_future_exc`: asyncio's exception for one of `concurrent.futures`.
+    pub(crate) convert_future_exc: Ref,
     /// `asyncio.format_helpers._format_callback_source`, and whether it takes `debug=` (3.12.5, 3.13).
     pub(crate) format_callback_source: Ref,
     pub(crate) format_takes_debug: bool,
@@ -61,6 +72,8 @@ pub(crate) struct Imports {
     pub(crate) socket: Ref,
     /// `_socket.socket.__init__`.
     pub(crate) raw_socket_init: Ref,
+    /// `family`, `type` and `proto` of `_socket.socket`, as plain ints.
+    pub(crate) raw_socket_members: [Ref; 3],
     /// `asyncio.selector_events._SelectorSocketTransport.write`, for its words about wrong arguments.
     pub(crate) write_method: Ref,
     /// `asyncio.transports._FlowControlMixin._set_write_buffer_limits`.
@@ -80,6 +93,10 @@ pub(crate) struct Imports {
     pub(crate) warn: Ref,
     /// `sys._getframe`.
     pub(crate) get_frame: Ref,
+    /// What look-ups use of the `socket` module.
+    pub(crate) dns: dns::Names,
+    /// What outgoing connections use of it.
+    pub(crate) sockets: connections::Names,
 }
 
 /// Functions of `asyncio.BaseEventLoop`, unbound.
@@ -90,10 +107,11 @@ pub(crate) struct BaseLoop {
     pub(crate) call_at: Ref,
     pub(crate) create_task: Ref,
     pub(crate) create_future: Ref,
+    pub(crate) run_in_executor: Ref,
 }
 
 impl Imports {
-    /// Whether an object is a task of asyncio's C half.
+    /// Whether an object is a task of asyncio's C half, or of ours.
     ///
     /// # Safety
     /// `object` is null or alive (A2).
@@ -102,7 +120,11 @@ impl Imports {
             return false;
         };
         // SAFETY: by the caller; comparing types runs no code.
-        !object.is_null() && unsafe { ffi::PyObject_TypeCheck(object, task.as_ptr().cast()) } != 0
+        !object.is_null()
+            && unsafe {
+                ffi::PyObject_TypeCheck(object, task.as_ptr().cast()) != 0
+                    || ffi::PyObject_TypeCheck(object, self.tasks.task_type.as_ptr().cast()) != 0
+            }
     }
 
     /// Whether a keyword's name is the string that `_asyncio` uses for "context"; `learn` takes the first one that
@@ -165,6 +187,9 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
     Ok(Imports {
         handle_types: handles::make_types(py)?,
         stream_type: stream::make_type(py)?,
+        tls_types: tls::make_types(py)?,
+        tasks: Tables::load(py)?,
+        asyncio_streams: AsyncioStreams::load(py)?,
         read_pipe_type: pipe::read::make_type(py)?,
         write_pipe_type: pipe::write::make_type(py)?,
         datagram_type: datagram::make_type(py)?,
@@ -176,6 +201,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
             call_at: method("call_at")?,
             create_task: method("create_task")?,
             create_future: method("create_future")?,
+            run_in_executor: method("run_in_executor")?,
         },
         c_task: py
             .import("_asyncio")
@@ -185,6 +211,7 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         step_type: AtomicPtr::new(std::ptr::null_mut()),
         context_of_asyncio: AtomicPtr::new(std::ptr::null_mut()),
         set_result_unless_cancelled: name(&futures, "_set_result_unless_cancelled")?.into(),
+        convert_future_exc: name(&futures, "_convert_future_exc")?.into(),
         futures_namespace: futures.dict().unbind(),
         tasks_namespace: py.import("asyncio.tasks")?.dict().unbind(),
         format_takes_debug: positional_and_named(&format_callback_source)?.1 > 0,
@@ -199,6 +226,14 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         raw_socket_init: name(&py.import("_socket")?, "socket")?
             .getattr("__init__")?
             .into(),
+        raw_socket_members: {
+            let raw = name(&py.import("_socket")?, "socket")?;
+            [
+                raw.getattr("family")?.into(),
+                raw.getattr("type")?.into(),
+                raw.getattr("proto")?.into(),
+            ]
+        },
         write_method: name(
             &py.import("asyncio.selector_events")?,
             "_SelectorSocketTransport",
@@ -219,6 +254,8 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         set_running_loop: name(&py.import("asyncio.events")?, "_set_running_loop")?.into(),
         warn: name(&py.import("warnings")?, "warn")?.into(),
         get_frame: name(&py.import("sys")?, "_getframe")?.into(),
+        dns: dns::Names::load(py)?,
+        sockets: connections::Names::load(py)?,
     })
 }
 

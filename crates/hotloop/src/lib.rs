@@ -12,6 +12,9 @@ mod faults;
 mod handles;
 mod imports;
 mod python;
+mod streams;
+mod tasks;
+mod tls;
 mod transports;
 
 use pyo3::prelude::*;
@@ -29,12 +32,15 @@ mod _core {
 
     #[pymodule_export]
     use crate::event_loop::_note_loop_class;
+    #[pymodule_export]
+    use crate::streams::{_register_streams, Protocol, Reader, Writer};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
         crate::python::interpreter::refuse_subinterpreter(py)?;
         crate::event_loop::callbacks::add_methods(&py.get_type::<Loop>())?;
+        crate::streams::add_methods(py)?;
         crate::python::snapshot::try_layout(py)?;
         #[cfg(feature = "faults")]
         crate::faults::add_functions(module)?;
@@ -42,6 +48,15 @@ mod _core {
         module.add("Handle", imports.handle_types.handle.bind(py))?;
         module.add("TimerHandle", imports.handle_types.timer.bind(py))?;
         module.add("SocketTransport", imports.stream_type.bind(py))?;
+        module.add("SSLProtocol", imports.tls_types.protocol.bind(py))?;
+        module.add("SSLTransport", imports.tls_types.transport.bind(py))?;
+        module.add("Future", imports.tasks.future_type.bind(py))?;
+        module.add("Task", imports.tasks.task_type.bind(py))?;
+        module.add("task_factory", imports.tasks.task_factory.bind(py))?;
+        module.add(
+            "_eager_task_factory",
+            imports.tasks.eager_task_factory.bind(py),
+        )?;
         module.add("ReadPipeTransport", imports.read_pipe_type.bind(py))?;
         module.add("WritePipeTransport", imports.write_pipe_type.bind(py))?;
         module.add("DatagramTransport", imports.datagram_type.bind(py))?;

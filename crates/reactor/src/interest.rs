@@ -44,7 +44,19 @@ impl Interest {
     /// Whether neither direction is in the set.
     #[must_use]
     pub const fn is_empty(self) -> bool {
-        self.0 == 0
+        self.0 & Self::BOTH.0 == 0
+    }
+
+    /// The same directions, of which one event shall be reported and no more (`EPOLLONESHOT`).
+    #[must_use]
+    pub(crate) const fn once(self) -> Self {
+        Self(self.0 | ONCE)
+    }
+
+    /// Whether it is for one event only.
+    #[must_use]
+    pub(crate) const fn is_once(self) -> bool {
+        self.0 & ONCE != 0
     }
 }
 
@@ -53,6 +65,8 @@ impl From<Direction> for Interest {
         Self::NONE.with(direction)
     }
 }
+
+const ONCE: u8 = 4;
 
 const fn bit(direction: Direction) -> u8 {
     match direction {

@@ -47,7 +47,8 @@ pub use registry::{Forgotten, Registry, Replaced};
 pub use sleep_state::SleepState;
 pub use socket::{
     Family, accept, connect, family, is_tcp, keeps_messages, local_address, peer_address, recv,
-    recv_from, recv_uninit, send, send_to, send_vectored, set_nodelay, shutdown_write, take_error,
+    recv_from, recv_uninit, send, send_to, send_vectored, set_nodelay, shutdown_write,
+    stream_socket, take_error,
 };
 pub use timers::Timers;
 pub use token::Token;

@@ -7,6 +7,11 @@
 //! is noticed, and why `watch` always asks the kernel. Each slot counts its owners (the generation), and each event
 //! carries the count, so an event noted for one owner never reaches the next.
 //!
+//! A watcher that waits for one event and is replaced by another soon (`sock_recv` in a loop) would cost two system calls
+//! each time, to register and to deregister. [`Registry::watch_once`] registers with `EPOLLONESHOT`: after the event the
+//! kernel keeps the registration and says nothing, so [`Registry::finish`] has nothing to do, and the next `watch` is one
+//! `EPOLL_CTL_MOD`, which also tells (`ENOENT`) if the file has been closed meanwhile and the number reused.
+//!
 //! One case stays out of reach: the user closes a watched descriptor while a duplicate keeps its file open. The kernel
 //! then goes on reporting it and has no name left by which the registration could be removed. The stdlib's selectors
 //! share this; [`Registry::disarm`] does what can be done.
@@ -67,14 +72,72 @@ impl<W> Registry<W> {
         direction: Direction,
         watcher: W,
     ) -> io::Result<Replaced<W>> {
+        self.put(poller, fd, direction, watcher, false)
+    }
+
+    /// The same for one event: when it has come, [`Registry::finish`] or [`Registry::rearm`] must follow. If somebody
+    /// waits for the other direction, this is as [`Registry::watch`], and the two calls are right all the same.
+    ///
+    /// # Errors
+    /// As [`Registry::watch`].
+    pub fn watch_once(
+        &mut self,
+        poller: &Poller,
+        fd: RawFd,
+        direction: Direction,
+        watcher: W,
+    ) -> io::Result<Replaced<W>> {
+        self.put(poller, fd, direction, watcher, true)
+    }
+
+    /// Stop waiting after an event that came to [`Registry::watch_once`]; returns who waited.
+    pub fn finish(&mut self, poller: &Poller, fd: RawFd, direction: Direction) -> Option<W> {
+        let slot = self.slot_mut(fd)?;
+        if slot.registration != Registration::Once {
+            return self.unwatch(poller, fd, direction);
+        }
+        let watcher = slot.side(direction).take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.registration = Registration::Silent;
+        self.watched -= 1;
+        Some(watcher)
+    }
+
+    /// Go on waiting after an event that came to [`Registry::watch_once`].
+    pub fn rearm(&mut self, poller: &Poller, fd: RawFd) {
+        let Some(slot) = self.slot_mut(fd) else {
+            return;
+        };
+        if slot.registration == Registration::Once {
+            let token = Token::new(fd, slot.generation);
+            ignore(poller.modify(fd, token, slot.interest().once()));
+        }
+    }
+
+    fn put(
+        &mut self,
+        poller: &Poller,
+        fd: RawFd,
+        direction: Direction,
+        watcher: W,
+        once: bool,
+    ) -> io::Result<Replaced<W>> {
         let index = usize::try_from(fd).map_err(|_| Errno::BADF)?;
-        let (generation, before) = match self.slots.get(index) {
-            Some(slot) => (slot.generation, slot.interest()),
-            None => (0, Interest::NONE),
+        let (generation, before, registration) = match self.slots.get(index) {
+            Some(slot) => (slot.generation, slot.interest(), slot.registration),
+            None => (0, Interest::NONE, Registration::Standing),
         };
         let token = Token::new(fd, generation);
-        let reused = if before.is_empty() {
-            add_or_modify(poller, fd, token, direction.into())?;
+        let once = once && before.is_empty();
+        let mut alone = Interest::from(direction);
+        if once {
+            alone = alone.once();
+        }
+        let reused = if registration == Registration::Silent {
+            modify_or_add(poller, fd, token, alone)?;
+            false
+        } else if before.is_empty() {
+            add_or_modify(poller, fd, token, alone)?;
             false
         } else {
             match poller.modify(fd, token, before.with(direction)) {
@@ -93,6 +156,11 @@ impl<W> Registry<W> {
             self.slots.resize_with(index + 1, Slot::default);
         }
         let slot = &mut self.slots[index];
+        slot.registration = if once {
+            Registration::Once
+        } else {
+            Registration::Standing
+        };
         let mut replaced = Replaced {
             same: slot.side(direction).replace(watcher),
             stale: None,
@@ -114,6 +182,7 @@ impl<W> Registry<W> {
         let rest = slot.interest();
         if rest.is_empty() {
             slot.generation = slot.generation.wrapping_add(1);
+            slot.registration = Registration::Standing;
             self.watched -= 1;
             ignore(poller.remove(fd));
         } else {
@@ -133,6 +202,7 @@ impl<W> Registry<W> {
         let watched = !slot.interest().is_empty();
         let forgotten = slot.vacate();
         if watched {
+            slot.registration = Registration::Standing;
             self.watched -= 1;
             ignore(poller.remove(fd));
         }
@@ -200,6 +270,7 @@ impl<W> Registry<W> {
         self.watched = 0;
         let mut watchers = Vec::new();
         for slot in &mut self.slots {
+            slot.registration = Registration::Standing;
             let Forgotten { reader, writer } = slot.vacate();
             watchers.extend(reader);
             watchers.extend(writer);
@@ -213,9 +284,17 @@ impl<W> Registry<W> {
     pub fn disarm(&mut self, poller: &Poller, token: Token) {
         let fd = token.fd();
         match self.token(fd) {
-            None => ignore(poller.remove(fd)),
+            None => {
+                if let Some(slot) = self.slot_mut(fd) {
+                    slot.registration = Registration::Standing;
+                }
+                ignore(poller.remove(fd));
+            }
             Some(current) if current == token => {
-                ignore(poller.modify(fd, current, self.interest(fd)));
+                let once = self.slot(fd).map(|slot| slot.registration) == Some(Registration::Once);
+                let interest = self.interest(fd);
+                let interest = if once { interest.once() } else { interest };
+                ignore(poller.modify(fd, current, interest));
             }
             Some(_) => {}
         }
@@ -242,6 +321,18 @@ struct Slot<W> {
     generation: u32,
     reader: Option<W>,
     writer: Option<W>,
+    registration: Registration,
+}
+
+/// What the kernel has been told of a descriptor.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Registration {
+    /// Everything that the watchers wait for, until further notice; nothing if there are none.
+    Standing,
+    /// One event for the one watcher there is.
+    Once,
+    /// Nobody waits; a registration whose one event has come is left, or has gone with its file.
+    Silent,
 }
 
 impl<W> Slot<W> {
@@ -284,6 +375,7 @@ impl<W> Default for Slot<W> {
             generation: 0,
             reader: None,
             writer: None,
+            registration: Registration::Standing,
         }
     }
 }
@@ -300,6 +392,14 @@ const fn other(direction: Direction) -> Direction {
 fn add_or_modify(poller: &Poller, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
     match poller.add(fd, token, interest) {
         Err(error) if is(&error, Errno::EXIST) => poller.modify(fd, token, interest),
+        result => result,
+    }
+}
+
+/// Use what is left of a registration. It is gone if its file was closed, even if the number is in use again.
+fn modify_or_add(poller: &Poller, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
+    match poller.modify(fd, token, interest) {
+        Err(error) if is(&error, Errno::NOENT) => poller.add(fd, token, interest),
         result => result,
     }
 }

@@ -116,6 +116,25 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<Address>)> {
     Ok((socket, peer.map(Address::from)))
 }
 
+/// A new stream socket of `family`, non-blocking and closed on exec.
+///
+/// # Errors
+/// socket(2): `EMFILE` and `ENFILE`, `EAFNOSUPPORT`.
+pub fn stream_socket(family: Family) -> io::Result<OwnedFd> {
+    let (family, protocol) = match family {
+        Family::V4 => (AddressFamily::INET, Some(ipproto::TCP)),
+        Family::V6 => (AddressFamily::INET6, Some(ipproto::TCP)),
+        Family::Unix => (AddressFamily::UNIX, None),
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(net::socket_with(
+        family,
+        SocketType::STREAM,
+        flags,
+        protocol,
+    )?)
+}
+
 /// Begin to connect to `address`; on a non-blocking socket the outcome is told by [`take_error`] when it can be written.
 ///
 /// # Errors

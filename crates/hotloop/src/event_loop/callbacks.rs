@@ -5,6 +5,8 @@
 //! debug mode) is handed to the running Python's own `BaseEventLoop` method, which raises or does what asyncio
 //! does, in its words.
 
+use std::ffi::CStr;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -15,6 +17,7 @@ use crate::imports::{BaseLoop, imports};
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{method_fast, method_noargs};
 use crate::python::{FastArguments, Ref};
+use crate::tasks;
 
 use super::hooks::Hooks;
 use super::{Entry, Loop};
@@ -50,8 +53,13 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
         ),
         method_fast!(
             c"create_task",
-            c"create_task($self, /, coro, **kwargs)\n--\n\nSchedule a coroutine object; return a task.",
+            CREATE_TASK,
             create_task
+        ),
+        method_fast!(
+            c"run_in_executor",
+            c"run_in_executor($self, /, executor, func, *args)\n--\n\nRun a function in a thread or process of an executor; return a future.",
+            super::executors::run_in_executor
         ),
         method_noargs!(c"get_debug", c"get_debug($self, /)\n--\n\nReturn the debug mode, a bool.", get_debug),
         method_noargs!(
@@ -60,6 +68,14 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
             create_future
         ),
     ];
+    put_methods(class, methods)
+}
+
+/// Puts fastcall methods on a class that PyO3 has made.
+pub(crate) fn put_methods(
+    class: &Bound<'_, PyType>,
+    methods: Vec<ffi::PyMethodDef>,
+) -> PyResult<()> {
     for definition in Vec::leak(methods) {
         // SAFETY: A1, A2: the class is alive, the definition is leaked; A3 by `from_new`.
         let descriptor = unsafe {
@@ -69,11 +85,18 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
             )?
         };
         // SAFETY: the names of the definitions are C string literals.
-        let name = unsafe { std::ffi::CStr::from_ptr(definition.ml_name) };
+        let name = unsafe { CStr::from_ptr(definition.ml_name) };
         class.setattr(name.to_string_lossy().as_ref(), descriptor.bind(class.py()))?;
     }
     Ok(())
 }
+
+/// The signature is that of the version: the task's own keywords are passed on from 3.14 on.
+#[cfg(Py_3_14)]
+const CREATE_TASK: &CStr =
+    c"create_task($self, /, coro, **kwargs)\n--\n\nSchedule a coroutine object; return a task.";
+#[cfg(not(Py_3_14))]
+const CREATE_TASK: &CStr = c"create_task($self, /, coro, *, name=None, context=None)\n--\n\nSchedule a coroutine object; return a task.";
 
 /// The loop of a method that the interpreter called on it.
 pub(super) fn receiver<'a, 'py>(slf: &'a Borrowed<'_, 'py, PyAny>) -> &'a Bound<'py, Loop> {
@@ -158,7 +181,7 @@ fn call_soon_threadsafe<'py>(
     let this = receiver(&slf);
     match Call::parse(py, this, arguments, 0)? {
         Some(call) if !this.get().hooks.get().any(Hooks::INSIDE_THREADSAFE) => {
-            let handle = handles::new_handle(py, this, call.callback, call.args, call.context)?;
+            let handle = handles::new_posted(py, this, call.callback, call.args, call.context)?;
             this.get()
                 .push_ready(Entry::Handle(handles::Queued::new(handle.clone_ref(py))));
             this.get().wake();
@@ -173,7 +196,11 @@ fn get_debug<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Re
     Ok(boolean(py, receiver(&slf).get().debug.get()))
 }
 
-fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+/// `loop.create_future()`, where nobody has overridden it.
+pub(crate) fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    if receiver(&slf).get().native_futures.get() {
+        return tasks::new_future(py, receiver(&slf));
+    }
     let imports = imports(py)?;
     let Some(future) = imports
         .futures_namespace
@@ -202,6 +229,16 @@ fn create_task<'py>(
     let special = this.closed.get() || this.debug.get() || this.task_factory.is_some();
     // `asyncio.create_task` passes `name=None` from 3.12 on.
     let name = arguments.only_keyword(intern!(py, "name").as_any());
+    if let (Some(name), true, Some(coroutine)) = (name, special, arguments.get(0))
+        && this.makes_native_tasks(py)?
+    {
+        let options = tasks::Options {
+            event_loop: Some(slf),
+            name,
+            ..tasks::Options::default()
+        };
+        return tasks::new_task(py, coroutine, &options);
+    }
     let (Some(name), 1, false) = (name, arguments.positional_count(), special) else {
         return arguments.forward(&imports.base_loop.create_task, slf.as_ptr());
     };
@@ -311,6 +348,29 @@ impl Loop {
     #[inline]
     pub(crate) fn push_ready(&self, entry: Entry) {
         self.ready.borrow_mut().push(entry);
+    }
+
+    /// Whether callbacks without a handle may stand on the ready queue: not if `call_soon` is overridden, nor in debug
+    /// mode or when closed, where it does more.
+    #[inline]
+    pub(crate) fn takes_entries(&self) -> bool {
+        !self.closed.get() && !self.debug.get() && !self.hooks.get().any(Hooks::CALL_SOON)
+    }
+
+    /// Whether a subclass has its own `get_debug()`, which futures ask when they are made.
+    pub(crate) fn overrides_get_debug(&self) -> bool {
+        self.hooks.get().any(Hooks::GET_DEBUG)
+    }
+
+    /// Whether the task factory is `hotloop.task_factory` and nothing else is to be done.
+    fn makes_native_tasks(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.closed.get() {
+            return Ok(false);
+        }
+        let native = imports(py)?.tasks.task_factory.as_ptr();
+        Ok(self
+            .task_factory
+            .peek(|factory| factory.is_some_and(|factory| factory.as_ptr() == native)))
     }
 
     /// `{"loop": loop}`, made once: the classes of futures and tasks take keywords as a dict and do not keep it.

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 use crate::imports::imports;
 use crate::python::Ref;
+use crate::tasks;
 
 use super::Loop;
 
@@ -45,7 +46,11 @@ impl Loop {
         result?;
         if took >= limit {
             let imports = imports(py)?;
-            let text = imports.format_handle.bind(py).call1((named.bind(py),))?;
+            let text = match tasks::of_callback(&named.bind(py).getattr(intern!(py, "_callback"))?)
+            {
+                Some(task) => task.repr()?.into_any(),
+                None => imports.format_handle.bind(py).call1((named.bind(py),))?,
+            };
             let message = "Executing %s took %.3f seconds";
             let namespace = imports.base_events_namespace.bind(py).as_any();
             let logger = namespace.get_item(intern!(py, "logger"))?;

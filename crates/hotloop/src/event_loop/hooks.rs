@@ -35,6 +35,7 @@ impl Hooks {
     pub(crate) const INSIDE_THREADSAFE: Self = Self(1 << 3 | 1 << 4 | 1 << 6);
     pub(crate) const CHECK_CLOSED: Self = Self(1 << 4);
     pub(crate) const CALL_AT: Self = Self(1 << 5);
+    pub(crate) const MAKE_SOCKET_TRANSPORT: Self = Self(1 << 8);
     pub(crate) const TIMER_HANDLE_CANCELLED: Self = Self(1 << 7);
     /// `_process_events`, or what asyncio's calls.
     pub(crate) const PROCESS_EVENTS: Self = Self(1 << 9 | 1 << 10);
@@ -42,13 +43,25 @@ impl Hooks {
     pub(crate) const REMOVE_READER: Self = Self(1 << 12);
     pub(crate) const ADD_WRITER: Self = Self(1 << 13);
     pub(crate) const REMOVE_WRITER: Self = Self(1 << 14);
+    /// Any of the four.
+    pub(crate) const WATCHING: Self = Self(0b1111 << 11);
     /// What asyncio's listening sockets use.
     pub(crate) const ACCEPT: Self = Self(1 << 11 | 1 << 15 | 1 << 16);
     /// What asyncio does with an accepted connection.
     pub(crate) const ACCEPTED: Self = Self(1 << 8 | 1 << 16);
 
+    pub(crate) const CALL_SOON_THREADSAFE: Self = Self(1 << 17);
+    pub(crate) const RUN_IN_EXECUTOR: Self = Self(1 << 18);
+    pub(crate) const ENSURE_RESOLVED: Self = Self(1 << 19);
+    pub(crate) const CONNECT_SOCK: Self = Self(1 << 20);
+    pub(crate) const SOCK_CONNECT: Self = Self(1 << 21);
+    pub(crate) const CREATE_CONNECTION_TRANSPORT: Self = Self(1 << 22);
+    pub(crate) const ENSURE_FD_NO_TRANSPORT: Self = Self(1 << 23);
+    pub(crate) const CREATE_FUTURE: Self = Self(1 << 24);
+    pub(crate) const GET_DEBUG: Self = Self(1 << 25);
+
     /// Each method with its bit.
-    const NAMES: [&'static str; 17] = [
+    const NAMES: [&'static str; 26] = [
         "time",
         "_run_once",
         "call_soon",
@@ -66,7 +79,21 @@ impl Hooks {
         "_remove_writer",
         "_accept_connection",
         "_accept_connection2",
+        "call_soon_threadsafe",
+        "run_in_executor",
+        "_ensure_resolved",
+        "_connect_sock",
+        "sock_connect",
+        "_create_connection_transport",
+        "_ensure_fd_no_transport",
+        "create_future",
+        "get_debug",
     ];
+
+    /// Both sets together.
+    pub(crate) const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// Whether any of `other` is in the set.
     #[inline]
@@ -92,10 +119,6 @@ impl Hooks {
     fn named(name: &str) -> Self {
         let bit = Self::NAMES.iter().position(|known| *known == name);
         bit.map_or(Self::NONE, |bit| Self(1 << bit))
-    }
-
-    fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
     }
 
     fn without(self, other: Self) -> Self {

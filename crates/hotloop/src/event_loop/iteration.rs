@@ -12,6 +12,7 @@ use crate::errors::os_error;
 use crate::handles;
 use crate::imports::imports;
 use crate::python::{Ref, call};
+use crate::tasks;
 
 use super::hooks::{Hooks, run_is_replaced};
 use super::watch_fd::Watcher;
@@ -28,6 +29,7 @@ impl Loop {
     /// Run iterations until `stop()` was called; the middle of `run_forever()`.
     fn _run_until_stopped(slf: &Bound<'_, Self>) -> PyResult<()> {
         let result = slf.get().run_until_stopped(slf);
+        let result = result.and(slf.get().leave_task(slf.py()));
         // `_run_forever_cleanup` does this, too; but it is Python code, which an interrupt can cut short, and a loop that
         // is marked as running for ever is of no use to anybody.
         slf.get().set_not_running();
@@ -40,11 +42,17 @@ impl Loop {
 
     /// Run one iteration.
     fn _run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
-        slf.get().iterate(slf)
+        let result = slf.get().iterate(slf);
+        result.and(slf.get().leave_task(slf.py()))
     }
 }
 
 impl Loop {
+    /// The number of the iteration that is under way; it wraps around.
+    pub(super) fn iteration(&self) -> u32 {
+        self.iteration.get()
+    }
+
     fn run_until_stopped(&self, this: &Bound<'_, Self>) -> PyResult<()> {
         loop {
             if self.hooks.get().any(Hooks::RUN_ONCE) {
@@ -74,15 +82,26 @@ impl Loop {
         }
     }
 
+    /// Rule T6 of the tasks: nothing but the next step may run while a task is still marked as the current one.
+    #[inline]
+    fn leave_task(&self, py: Python<'_>) -> PyResult<()> {
+        match self.still_current.take() {
+            Some(task) => tasks::leave(py, &task),
+            None => Ok(()),
+        }
+    }
+
     fn iterate(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
         let py = this.py();
         self.notice_changes(this)?;
         let timers = !self.timers.borrow().is_empty();
         if timers {
+            self.leave_task(py)?;
             self.drop_cancelled_timers();
         }
         self.poll(this)?;
         if timers || !self.timers.borrow().is_empty() {
+            self.leave_task(py)?;
             self.take_due_timers(this)?;
         }
         let count = self.ready.borrow().len();
@@ -93,9 +112,10 @@ impl Loop {
             self.run_entry(this, entry)?;
         }
         // Python code looks for signals itself, and the wait for events does: this is for loops that do neither.
-        let unchecked = self.unchecked.get() + 1;
-        self.unchecked.set(unchecked % UNCHECKED_ITERATIONS);
-        if unchecked == UNCHECKED_ITERATIONS {
+        let iteration = self.iteration.get().wrapping_add(1);
+        self.iteration.set(iteration);
+        if iteration.is_multiple_of(UNCHECKED_ITERATIONS) {
+            self.leave_task(py)?;
             check_signals(py)
         } else {
             Ok(())
@@ -109,11 +129,14 @@ impl Loop {
         if busy && self.registry.borrow().is_empty() && !self.handles_signals.get() {
             return Ok(()); // nothing the kernel could tell us
         }
+        self.leave_task(py)?;
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {
             // A signal that came before now must not wait for the next event; later ones end the wait.
             check_signals(py)?;
+            // Here, because a value that is freed by it may schedule something.
+            self.snapshot.forget();
             if self.ready.borrow().is_empty() {
                 self.time_to_wait(this)?
             } else {
@@ -132,7 +155,6 @@ impl Loop {
         } else {
             // Whoever posts from now on wakes us. What was posted before is in the queue, which was empty a moment
             // ago, and nobody else has had the interpreter since.
-            self.snapshot.forget();
             kernel.waker.prepare_sleep();
             self.sleeping.set(true);
             let mut wait = Wait {
@@ -227,6 +249,17 @@ impl Loop {
         let py = this.py();
         // A tool that replaced `Handle._run` sees every callback run.
         let native = !self.debug.get() && !run_is_replaced();
+        if let (Entry::Task(task), true) = (&entry, native) {
+            let Err(error) = tasks::run(py, task, &self.still_current) else {
+                return Ok(());
+            };
+            self.leave_task(py)?;
+            if call::ends_the_loop(py, &error) {
+                return Err(error);
+            }
+            return handles::report(py, &entry.into_handle(this)?, error);
+        }
+        self.leave_task(py)?;
         match entry {
             Entry::Handle(handle) if native => handles::run(py, &handle),
             Entry::Handle(handle) => {
@@ -255,7 +288,7 @@ impl Loop {
                     }
                 }
             }
-            step @ Entry::Step { .. } => {
+            step @ (Entry::Step { .. } | Entry::Task(_)) => {
                 let handle = step.into_handle(this)?;
                 self.run_timed(this, &handle, || run_in_python(py, &handle))
             }

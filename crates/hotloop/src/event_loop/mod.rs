@@ -5,14 +5,18 @@
 //! (rule A5 of [`crate::python`]): a method takes out what it needs, calls, and looks again.
 
 pub(crate) mod callbacks;
+pub(crate) mod connections;
 mod datagrams;
 mod debug;
+pub(crate) mod dns;
+mod executors;
 mod hooks;
 mod iteration;
 mod pipes;
 mod readiness;
 mod servers;
 mod sock;
+mod start_tls;
 mod state;
 mod subprocesses;
 mod timers;
@@ -40,7 +44,7 @@ use crate::python::make::Words;
 use crate::python::{LastSnapshot, Ref, RefSlot};
 use crate::transports::datagram;
 pub(crate) use hooks::_note_loop_class;
-use hooks::Hooks;
+pub(crate) use hooks::Hooks;
 pub(crate) use views::{ReadyView, ScheduledView};
 pub(crate) use watch_fd::Watcher;
 
@@ -54,6 +58,8 @@ pub(crate) enum Entry {
         argument: Option<Ref>,
         context: Ref,
     },
+    /// A task of ours: its next step is run.
+    Task(Ref),
     /// A handle that somebody else made and put there: its `_run()` is called.
     Foreign(Ref),
     /// A descriptor that became ready for the watcher that has it under this token.
@@ -64,7 +70,7 @@ impl Entry {
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Handle(handle) => handle.traverse(visit),
-            Self::Foreign(handle) => handle.traverse(visit),
+            Self::Foreign(handle) | Self::Task(handle) => handle.traverse(visit),
             Self::Step {
                 callback,
                 argument,
@@ -135,6 +141,8 @@ pub(crate) struct Loop {
     kernel: RefCell<Option<Arc<Kernel>>>,
     events: Cell<Option<Events>>,
     read_buffer: Cell<Option<Box<[u8]>>>,
+    /// The buffer that TLS connections encrypt into, empty.
+    record_buffer: Cell<Vec<u8>>,
     /// What the datagram transports share.
     pub(crate) datagrams: datagram::Shared,
     pub(crate) closed: Cell<bool>,
@@ -144,6 +152,10 @@ pub(crate) struct Loop {
     pub(crate) debug: Cell<bool>,
     pub(crate) thread_id: RefSlot,
     pub(crate) task_factory: RefSlot,
+    /// The task of ours whose step was the last thing that ran, still marked as the current one (T6 of `tasks`).
+    pub(crate) still_current: RefSlot,
+    /// Whether `create_future()` gives futures of ours.
+    pub(crate) native_futures: Cell<bool>,
     /// The keyword arguments of every future and task; see `callbacks.rs`.
     loop_keyword: RefSlot,
     /// The context of the handles that were made last.
@@ -153,8 +165,8 @@ pub(crate) struct Loop {
     instance_hooks: Cell<Hooks>,
     /// The version of the class for which `hooks` holds.
     class_version: Cell<u32>,
-    /// Iterations since Python-level signal handlers were last given a chance to run.
-    unchecked: Cell<u32>,
+    /// How many iterations have ended, modulo 2^32; every so many, Python-level signal handlers get a chance to run.
+    iteration: Cell<u32>,
     /// Whether the program handles signals through the loop.
     handles_signals: Cell<bool>,
     /// The receiving end of the signal wake-up pair, -1 while there is none.
@@ -188,6 +200,7 @@ impl Loop {
             kernel: RefCell::new(Some(Arc::new(kernel))),
             events: Cell::new(Some(Events::with_capacity(128))),
             read_buffer: Cell::new(None),
+            record_buffer: Cell::default(),
             datagrams: datagram::Shared::default(),
             closed: Cell::new(false),
             sleeping: Cell::new(false),
@@ -195,12 +208,14 @@ impl Loop {
             debug: Cell::new(false),
             thread_id: RefSlot::default(),
             task_factory: RefSlot::default(),
+            still_current: RefSlot::default(),
+            native_futures: Cell::new(false),
             loop_keyword: RefSlot::default(),
             snapshot: LastSnapshot::default(),
             hooks: Cell::new(Hooks::of_class(class)?),
             instance_hooks: Cell::new(Hooks::NONE),
             class_version: Cell::new(0),
-            unchecked: Cell::new(0),
+            iteration: Cell::new(0),
             handles_signals: Cell::new(false),
             signal_fd: Cell::new(-1),
         })
@@ -210,6 +225,7 @@ impl Loop {
         self.thread_id.traverse(&visit)?;
         self.task_factory.traverse(&visit)?;
         self.loop_keyword.traverse(&visit)?;
+        self.still_current.traverse(&visit)?;
         self.snapshot.traverse(&visit)?;
         if let Ok(ready) = self.ready.try_borrow() {
             for entry in ready.iter() {

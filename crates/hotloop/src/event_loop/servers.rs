@@ -1,7 +1,16 @@
 //! Servers: the native accept loop behind asyncio's `Server` object, and `_make_socket_transport`.
+//!
+//! # How many connections one turn takes
+//! asyncio takes up to `backlog` connections before anything else runs, which with the backlog of 2048 that some
+//! servers ask for starves timers and other connections for tens of milliseconds when a flood arrives. Nothing is lost by
+//! taking fewer: epoll is level-triggered and reports the socket again in the next iteration, after everybody else's
+//! turn. So a turn takes at most [`MOST_PER_TURN`], about a millisecond's work.
+//! Nor does a turn ask the kernel for a connection that is not there, when it can help it: it takes one; if the very
+//! next iteration finds more, twice as many, and so on; after a pause, one again.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hotloop_reactor::{self as reactor, Address, Direction};
 use pyo3::intern;
@@ -15,12 +24,15 @@ use crate::handles;
 use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, call};
-use crate::transports::stream::{Origin, adopt, new_stream};
+use crate::transports::stream::{Options, Origin, new_stream, socket_of_accepted};
 
 use super::hooks::Hooks;
 use super::watch_fd::fileno;
 use super::{Loop, Watcher};
 use crate::python::make;
+
+/// See the header.
+const MOST_PER_TURN: u32 = 64;
 
 /// A listening socket that serves: what `_start_serving` was given.
 #[pyclass(frozen, module = "hotloop._core")]
@@ -29,10 +41,17 @@ pub(crate) struct Listener {
     socket: Ref,
     ssl_context: Ref,
     server: Ref,
-    backlog: u32,
+    backlog: i64,
+    /// How many connections the last turn was to take, and the iteration (as the loop counts them) that it was in.
+    batch: AtomicU32,
+    turn: AtomicU32,
+    /// Whether accepted connections inherit `TCP_NODELAY`, as Linux lets them (tcp(7)).
+    nodelay: bool,
     ssl_timeouts: [Ref; 2],
     /// The context of the accept callback, in which protocols are made.
     context: Ref,
+    /// The server's context, of which each connection gets a copy (3.15); else None.
+    server_context: Ref,
 }
 
 #[pymethods]
@@ -51,6 +70,7 @@ impl Listener {
             &self.ssl_context,
             &self.server,
             &self.context,
+            &self.server_context,
         ] {
             object.traverse(&visit)?;
         }
@@ -61,7 +81,8 @@ impl Listener {
 #[pymethods]
 impl Loop {
     /// Make a stream transport for a connected socket.
-    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None))]
+    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None, context=None))]
+    #[allow(clippy::too_many_arguments)] // asyncio's signature
     fn _make_socket_transport<'py>(
         slf: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
@@ -69,21 +90,25 @@ impl Loop {
         waiter: Option<&Bound<'py, PyAny>>,
         extra: Option<&Bound<'py, PyDict>>,
         server: Option<&Bound<'py, PyAny>>,
+        context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (sock,))?;
+        slf.get().ensure_no_transport(slf, sock)?;
         new_stream(
             slf,
             Origin::Socket(sock.clone()),
             protocol,
-            waiter,
-            extra,
-            server,
+            Options {
+                waiter,
+                extra,
+                server,
+                context: context.map(Ref::from),
+            },
         )
     }
 
     /// Accept connections of a listening socket; `asyncio.Server` calls this.
     #[pyo3(signature = (protocol_factory, sock, sslcontext=None, server=None, backlog=100,
-                        ssl_handshake_timeout=None, ssl_shutdown_timeout=None))]
+                        ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None))]
     #[allow(clippy::too_many_arguments)] // asyncio's signature
     fn _start_serving(
         slf: &Bound<'_, Self>,
@@ -94,6 +119,7 @@ impl Loop {
         backlog: i64,
         ssl_handshake_timeout: Option<&Bound<'_, PyAny>>,
         ssl_shutdown_timeout: Option<&Bound<'_, PyAny>>,
+        context: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = slf.py();
         slf.get().check_closed()?;
@@ -115,6 +141,9 @@ impl Loop {
             );
             return slf.call_method1(intern!(py, "_add_reader"), args).map(drop);
         }
+        // SAFETY: the caller holds the socket whose descriptor this is.
+        let listening = unsafe { BorrowedFd::borrow_raw(fd) };
+        let nodelay = reactor::is_tcp(listening) && reactor::set_nodelay(listening).is_ok();
         let listener = Bound::new(
             py,
             Listener {
@@ -122,12 +151,16 @@ impl Loop {
                 socket: sock.into(),
                 ssl_context: or_none(sslcontext),
                 server: or_none(server),
-                backlog: u32::try_from(backlog.max(0)).unwrap_or(u32::MAX),
+                backlog,
+                batch: AtomicU32::new(0),
+                turn: AtomicU32::new(0),
+                nodelay,
                 ssl_timeouts: [
                     or_none(ssl_handshake_timeout),
                     or_none(ssl_shutdown_timeout),
                 ],
                 context: call::copy_context(py)?,
+                server_context: or_none(context),
             },
         )?;
         slf.get()
@@ -136,19 +169,19 @@ impl Loop {
 }
 
 impl Listener {
-    /// The listening socket has connections: takes them, at most as many as may be waiting.
+    /// The listening socket has connections: takes some.
     pub(super) fn accept(this: &Bound<'_, Loop>, slf: &Bound<'_, Self>, fd: RawFd) -> PyResult<()> {
         let py = this.py();
         let listener = slf.get();
         let context = listener.context.clone_ref(py);
         call::within_context(py, &context, || {
-            for _ in 0..listener.backlog {
+            let batch = listener.next_batch(this.get().iteration());
+            for _ in 0..batch {
                 // A callback may have closed the server, and its descriptor with it.
-                if !still_listening(this, slf, fd) {
+                if !still_listening(this, slf, fd)? {
                     return Ok(());
                 }
-                // SAFETY: the socket object is held by the listener, and the registry would not name it if it
-                // had been closed through the server.
+                // SAFETY: the socket object is held by the listener, and has just said that this is its descriptor.
                 let accepted = reactor::accept(unsafe { BorrowedFd::borrow_raw(fd) });
                 match accepted {
                     Ok((descriptor, peer)) => listener.connected(this, descriptor, peer)?,
@@ -161,6 +194,18 @@ impl Listener {
             }
             Ok(())
         })
+    }
+
+    /// How many connections to take in this iteration: see the header.
+    fn next_batch(&self, iteration: u32) -> u32 {
+        let last_turn = self.turn.swap(iteration, Ordering::Relaxed);
+        let batch = if iteration.wrapping_sub(last_turn) == 1 {
+            (self.batch.load(Ordering::Relaxed) * 2).clamp(1, MOST_PER_TURN)
+        } else {
+            1
+        };
+        self.batch.store(batch, Ordering::Relaxed);
+        batch
     }
 
     fn connected(
@@ -177,16 +222,26 @@ impl Listener {
             return self.connected_in_python(this, descriptor, peer);
         }
         let server = self.server.bind(py);
-        let server = (!server.is_none()).then_some(&*server);
-        let made = self.protocol_factory.bind(py).call0().and_then(|protocol| {
-            new_stream(
-                this,
-                Origin::Accepted(descriptor, peer),
-                &protocol,
-                None,
-                None,
-                server,
-            )
+        let context = self.connection_context(py)?;
+        let factory = self.protocol_factory.bind(py);
+        let protocol = match &context {
+            Some(context) => context
+                .bind(py)
+                .call_method1(intern!(py, "run"), (factory,)),
+            None => factory.call0(),
+        };
+        let made = protocol.and_then(|protocol| {
+            let options = Options {
+                server: (!server.is_none()).then_some(&*server),
+                context,
+                ..Options::default()
+            };
+            let origin = Origin::Accepted {
+                descriptor,
+                peer,
+                nodelay: self.nodelay,
+            };
+            new_stream(this, origin, &protocol, options)
         });
         match made {
             Ok(_) => Ok(()),
@@ -196,6 +251,16 @@ impl Listener {
         }
     }
 
+    /// A copy of the server's context for one connection, if the server has one.
+    fn connection_context(&self, py: Python<'_>) -> PyResult<Option<Ref>> {
+        let context = self.server_context.bind(py);
+        if context.is_none() {
+            return Ok(None);
+        }
+        let copy = context.call_method0(intern!(py, "copy"))?;
+        Ok(Some(copy.into()))
+    }
+
     /// TLS, an overridden hook, debug mode: `loop._accept_connection2`, in a task, as asyncio does.
     fn connected_in_python(
         &self,
@@ -203,11 +268,8 @@ impl Listener {
         descriptor: OwnedFd,
         peer: Option<Address>,
     ) -> PyResult<()> {
-        use std::os::fd::{AsRawFd, IntoRawFd};
         let py = this.py();
-        let socket = adopt(py, descriptor.as_raw_fd(), 0)?;
-        let _ = descriptor.into_raw_fd(); // the socket has it now
-        socket.call_method1(intern!(py, "setblocking"), (false,))?;
+        let socket = socket_of_accepted(&self.socket.bind(py), descriptor)?;
         let address = match &peer {
             Some(peer) => crate::address::to_python(py, peer)?,
             None => none(py),
@@ -225,7 +287,15 @@ impl Listener {
         let extra = make::dict(py)?;
         extra.set_item(intern!(py, "peername"), address.bind(py))?;
         let [handshake, shutdown] = &self.ssl_timeouts;
-        let coroutine = this.call_method1(
+        let in_context = match self.connection_context(py)? {
+            Some(context) => {
+                let named = make::dict(py)?;
+                named.set_item(intern!(py, "context"), context.bind(py))?;
+                Some(named)
+            }
+            None => None,
+        };
+        let coroutine = this.call_method(
             intern!(py, "_accept_connection2"),
             (
                 self.protocol_factory.bind(py),
@@ -236,9 +306,14 @@ impl Listener {
                 handshake.bind(py),
                 shutdown.bind(py),
             ),
+            in_context.as_ref(),
         )?;
-        this.call_method1(intern!(py, "create_task"), (coroutine,))
-            .map(drop)
+        this.call_method(
+            intern!(py, "create_task"),
+            (coroutine,),
+            in_context.as_ref(),
+        )
+        .map(drop)
     }
 
     /// Out of descriptors or memory: the kernel would report the socket for ever, so it rests for a second.
@@ -268,6 +343,7 @@ impl Listener {
             self.backlog,
             handshake.bind(py),
             shutdown.bind(py),
+            self.server_context.bind(py),
         );
         this.call_method1(intern!(py, "call_later"), args).map(drop)
     }
@@ -280,26 +356,57 @@ impl Loop {
         callback: Ref,
         args: Ref,
     ) -> PyResult<()> {
+        Self::call_soon_in(this, callback, args, None)
+    }
+
+    /// The same with `context=`; without one, the callback runs in a copy of the current context.
+    pub(crate) fn call_soon_in(
+        this: &Bound<'_, Loop>,
+        callback: Ref,
+        args: Ref,
+        context: Option<Ref>,
+    ) -> PyResult<()> {
         let py = this.py();
         let state = this.get();
         if state.debug.get() || state.closed.get() || state.hooks.get().any(Hooks::CALL_SOON) {
             let mut all = vec![callback.into_bound(py)];
             all.extend(args.bind(py).cast::<PyTuple>()?.iter());
+            let named = make::dict(py)?;
+            if let Some(context) = context {
+                named.set_item(intern!(py, "context"), context.bind(py))?;
+            }
+            let all = make::tuple(py, all)?;
             return this
-                .call_method1(intern!(py, "call_soon"), make::tuple(py, all)?)
+                .call_method(intern!(py, "call_soon"), all, Some(&named))
                 .map(drop);
         }
-        let handle = handles::new_handle(py, this, callback, args, None)?;
+        let handle = handles::new_handle(py, this, callback, args, context)?;
         state.push_ready(super::Entry::Handle(handles::Queued::new(handle)));
         Ok(())
     }
 }
 
-fn still_listening(this: &Bound<'_, Loop>, listener: &Bound<'_, Listener>, fd: RawFd) -> bool {
-    match this.get().registry.borrow().watcher(fd, Direction::Read) {
+/// Whether the listener is still the one that waits for the descriptor, and the descriptor that of its socket: one that
+/// was closed behind the server's back may have left its number to another socket.
+fn still_listening(
+    this: &Bound<'_, Loop>,
+    listener: &Bound<'_, Listener>,
+    fd: RawFd,
+) -> PyResult<bool> {
+    let py = this.py();
+    let registered = match this.get().registry.borrow().watcher(fd, Direction::Read) {
         Some(Watcher::Listener(known)) => known.as_ptr() == listener.as_ptr(),
         _ => false,
+    };
+    if !registered {
+        return Ok(false);
     }
+    let socket = listener.get().socket.bind(py);
+    let now: RawFd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
+    if now != fd {
+        this.get().unwatch(this, fd, Direction::Read)?;
+    }
+    Ok(now == fd)
 }
 
 fn is_no_connection(error: &io::Error) -> bool {

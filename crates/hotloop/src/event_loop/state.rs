@@ -87,6 +87,18 @@ impl Loop {
         drop(self.task_factory.replace(some(value)));
     }
 
+    /// Whether `create_future()` gives futures of hotloop; `EventLoop(native_tasks=True)` sets it.
+    #[getter(_native_futures)]
+    fn native_futures_attribute(&self) -> bool {
+        self.native_futures.get()
+    }
+
+    #[setter(_native_futures)]
+    fn set_native_futures_attribute(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.native_futures.set(value.is_truthy()?);
+        Ok(())
+    }
+
     /// The callbacks that wait for their turn: a live, deque-like view.
     #[getter(_ready)]
     fn ready_attribute(slf: &Bound<'_, Self>) -> ReadyView {

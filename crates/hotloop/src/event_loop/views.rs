@@ -10,6 +10,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::handles;
 use crate::python::Ref;
+use crate::tasks;
 
 use super::{Entry, Loop};
 use crate::python::make;
@@ -167,6 +168,7 @@ impl Entry {
         match self {
             Self::Handle(handle) => Self::Handle(handles::Queued::new(handle.clone_ref(py))),
             Self::Foreign(handle) => Self::Foreign(handle.clone_ref(py)),
+            Self::Task(task) => Self::Task(task.clone_ref(py)),
             Self::Ready(token, direction) => Self::Ready(*token, *direction),
             Self::Step {
                 callback,
@@ -187,6 +189,11 @@ impl Entry {
             Self::Handle(handle) => return Ok(handle.clone_ref(py)),
             Self::Foreign(handle) => return Ok(handle),
             Self::Ready(token, direction) => (token, direction),
+            Self::Task(task) => {
+                let (callback, argument, context) = tasks::as_call(py, &task)?;
+                let args = make::tuple(py, argument.iter().map(|argument| argument.bind(py)))?;
+                return handles::new_handle(py, this, callback, args.into(), Some(context));
+            }
             Self::Step {
                 callback,
                 argument,

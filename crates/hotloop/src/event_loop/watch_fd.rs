@@ -4,11 +4,11 @@
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 
-use hotloop_reactor::Direction;
+use hotloop_reactor::{Direction, Poller, Registry, Replaced};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyTuple};
 
 use crate::errors::OrRaise;
 use crate::handles;
@@ -130,13 +130,13 @@ impl Loop {
         callback: &Bound<'_, PyAny>,
         args: &Bound<'_, PyTuple>,
     ) -> PyResult<()> {
-        slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (fd,))?;
-        add(slf, fd, Direction::Read, callback, args).map(drop)
+        slf.get().ensure_no_transport(slf, fd)?;
+        add(slf, fd, Direction::Read, callback, args, None).map(drop)
     }
 
     /// Stop watching `fd` for reading; return whether it was watched.
     fn remove_reader(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (fd,))?;
+        slf.get().ensure_no_transport(slf, fd)?;
         remove(slf, fd, Direction::Read)
     }
 
@@ -148,25 +148,27 @@ impl Loop {
         callback: &Bound<'_, PyAny>,
         args: &Bound<'_, PyTuple>,
     ) -> PyResult<()> {
-        slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (fd,))?;
-        add(slf, fd, Direction::Write, callback, args).map(drop)
+        slf.get().ensure_no_transport(slf, fd)?;
+        add(slf, fd, Direction::Write, callback, args, None).map(drop)
     }
 
     /// Stop watching `fd` for writing; return whether it was watched.
     fn remove_writer(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        slf.call_method1(intern!(slf.py(), "_ensure_fd_no_transport"), (fd,))?;
+        slf.get().ensure_no_transport(slf, fd)?;
         remove(slf, fd, Direction::Write)
     }
 
     /// `add_reader` without the check for transports; returns the handle.
-    #[pyo3(signature = (fd, callback, *args))]
+    #[pyo3(signature = (fd, callback, *args, context=None))]
     fn _add_reader<'py>(
         slf: &Bound<'py, Self>,
         fd: &Bound<'py, PyAny>,
         callback: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
+        context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        add(slf, fd, Direction::Read, callback, args).map(|handle| handle.into_bound(slf.py()))
+        add(slf, fd, Direction::Read, callback, args, context)
+            .map(|handle| handle.into_bound(slf.py()))
     }
 
     /// `remove_reader` without the check for transports.
@@ -175,14 +177,16 @@ impl Loop {
     }
 
     /// `add_writer` without the check for transports; returns the handle.
-    #[pyo3(signature = (fd, callback, *args))]
+    #[pyo3(signature = (fd, callback, *args, context=None))]
     fn _add_writer<'py>(
         slf: &Bound<'py, Self>,
         fd: &Bound<'py, PyAny>,
         callback: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
+        context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        add(slf, fd, Direction::Write, callback, args).map(|handle| handle.into_bound(slf.py()))
+        add(slf, fd, Direction::Write, callback, args, context)
+            .map(|handle| handle.into_bound(slf.py()))
     }
 
     /// `remove_writer` without the check for transports.
@@ -262,6 +266,60 @@ impl Loop {
         direction: Direction,
         watcher: Watcher,
     ) -> PyResult<()> {
+        self.put(this, fd, direction, watcher, |registry, poller, watcher| {
+            registry.watch(poller, fd, direction, watcher)
+        })
+    }
+
+    /// The same for one event, which `finish_watching` or `rearm` follows.
+    pub(super) fn watch_once(
+        &self,
+        this: &Bound<'_, Loop>,
+        fd: RawFd,
+        direction: Direction,
+        watcher: Watcher,
+    ) -> PyResult<()> {
+        self.put(this, fd, direction, watcher, |registry, poller, watcher| {
+            registry.watch_once(poller, fd, direction, watcher)
+        })
+    }
+
+    /// Stops waiting, after the event.
+    pub(super) fn finish_watching(
+        &self,
+        this: &Bound<'_, Loop>,
+        fd: RawFd,
+        direction: Direction,
+    ) -> PyResult<()> {
+        let py = this.py();
+        if self.hooks.get().any(Hooks::WATCHING) {
+            return self.unwatch(this, fd, direction).map(drop);
+        }
+        let Ok(kernel) = self.kernel(py) else {
+            return Ok(());
+        };
+        let mut registry = self.registry.borrow_mut();
+        let watcher = registry.finish(&kernel.poller, fd, direction);
+        drop(registry);
+        drop(watcher); // A5: not while the registry is borrowed
+        Ok(())
+    }
+
+    /// Waits for another event.
+    pub(super) fn rearm(&self, py: Python<'_>, fd: RawFd) {
+        if let Ok(kernel) = self.kernel(py) {
+            self.registry.borrow_mut().rearm(&kernel.poller, fd);
+        }
+    }
+
+    fn put(
+        &self,
+        this: &Bound<'_, Loop>,
+        fd: RawFd,
+        direction: Direction,
+        watcher: Watcher,
+        put: impl FnOnce(&mut Registry<Watcher>, &Poller, Watcher) -> std::io::Result<Replaced<Watcher>>,
+    ) -> PyResult<()> {
         let py = this.py();
         let (hook, name) = match direction {
             Direction::Read => (Hooks::ADD_READER, intern!(py, "_add_reader")),
@@ -274,10 +332,7 @@ impl Loop {
         // A5: should the kernel refuse, the registry drops its reference while it is borrowed; ours is last.
         let kernel = self.kernel(py)?;
         let held = watcher.clone_ref(py);
-        let replaced = self
-            .registry
-            .borrow_mut()
-            .watch(&kernel.poller, fd, direction, watcher);
+        let replaced = put(&mut self.registry.borrow_mut(), &kernel.poller, watcher);
         drop(held);
         let replaced = replaced.or_raise(py)?;
         for earlier in [replaced.same, replaced.stale].into_iter().flatten() {
@@ -352,6 +407,32 @@ impl Loop {
         }
     }
 
+    /// `loop._ensure_fd_no_transport(object)`; what it would find without a look is looked at here.
+    pub(super) fn ensure_no_transport(
+        &self,
+        this: &Bound<'_, Loop>,
+        object: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        if !self.hooks.get().any(Hooks::ENSURE_FD_NO_TRANSPORT)
+            && let Ok(number) = object.cast_exact::<PyInt>()
+            && let Ok(fd) = number.extract::<RawFd>()
+            && !self.transports.borrow().contains_key(&fd)
+        {
+            // Those that are written in Python are in a mapping of its own (`_transports.py`).
+            let known = this.getattr(intern!(py, "_transports"))?;
+            let known = known.getattr(intern!(py, "data"))?;
+            if known
+                .cast_exact::<PyDict>()
+                .is_ok_and(|known| !known.contains(number).unwrap_or(true))
+            {
+                return Ok(());
+            }
+        }
+        this.call_method1(intern!(py, "_ensure_fd_no_transport"), (object,))
+            .map(drop)
+    }
+
     /// `RuntimeError('Event loop is closed')` if it is.
     pub(crate) fn check_closed(&self) -> PyResult<()> {
         if self.closed.get() {
@@ -367,11 +448,13 @@ fn add(
     direction: Direction,
     callback: &Bound<'_, PyAny>,
     args: &Bound<'_, PyTuple>,
+    context: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Ref> {
     let py = slf.py();
     let this = slf.get();
     this.check_closed()?;
-    let handle = handles::new_handle(py, slf, callback.into(), args.into(), None)?;
+    let context = context.map(Ref::from);
+    let handle = handles::new_handle(py, slf, callback.into(), args.into(), context)?;
     handles::track(&handle); // it stays
     this.add_source_traceback(py, &handle)?;
     let fd = fileno(object)?;

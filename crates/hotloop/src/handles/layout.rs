@@ -38,6 +38,20 @@ pub(crate) struct TimerHandleObject {
     pub(super) when: *mut PyObject,
 }
 
+/// An `asyncio.events._ThreadSafeHandle` (3.14).
+#[repr(C)]
+pub(crate) struct ThreadSafeHandleObject {
+    pub(super) base: HandleObject,
+    /// A re-entrant lock, held while the callback runs.
+    pub(super) lock: *mut PyObject,
+}
+
+/// As [`check`], for the handles of `call_soon_threadsafe`.
+pub(super) fn check_thread_safe(handle: &Bound<'_, PyType>) -> PyResult<()> {
+    check_size(handle, size_of::<ThreadSafeHandleObject>())?;
+    check_offset(handle, "_lock", offset_of!(ThreadSafeHandleObject, lock))
+}
+
 /// Fails with `ImportError` if the running Python lays its handles out in another way.
 pub(super) fn check(handle: &Bound<'_, PyType>, timer: &Bound<'_, PyType>) -> PyResult<()> {
     check_size(handle, size_of::<HandleObject>())?;
@@ -98,6 +112,21 @@ pub(super) fn timer_slots() -> Vec<(c_int, *mut c_void)> {
     ]
 }
 
+/// The slots of the native `ThreadSafeHandle`.
+pub(super) fn thread_safe_slots() -> Vec<(c_int, *mut c_void)> {
+    vec![
+        (
+            ffi::Py_tp_dealloc,
+            dealloc_thread_safe as ffi::destructor as *mut c_void,
+        ),
+        (
+            ffi::Py_tp_traverse,
+            traverse_thread_safe as ffi::traverseproc as *mut c_void,
+        ),
+        (ffi::Py_tp_clear, clear_timer as ffi::inquiry as *mut c_void),
+    ]
+}
+
 impl HandleObject {
     fn fields(&mut self) -> [&mut *mut PyObject; 7] {
         [
@@ -151,6 +180,23 @@ unsafe fn free_timer(object: *mut PyObject) {
     }
 }
 
+unsafe extern "C" fn dealloc_thread_safe(object: *mut PyObject) {
+    // SAFETY: A1, A4: the interpreter frees an object of our type, to which nobody refers any more.
+    unsafe { nesting::limited(object, free_thread_safe) }
+}
+
+unsafe fn free_thread_safe(object: *mut PyObject) {
+    // SAFETY: as in `dealloc_handle`.
+    unsafe {
+        let fields: *mut ThreadSafeHandleObject = object.cast();
+        ffi::PyObject_GC_UnTrack(object.cast());
+        clear_weak_references(object);
+        clear_fields(&raw mut (*fields).base);
+        ffi::Py_CLEAR(&raw mut (*fields).lock);
+        free(object);
+    }
+}
+
 unsafe extern "C" fn clear_handle(object: *mut PyObject) -> c_int {
     // SAFETY: A1, A4: the collector clears an object of our type.
     unsafe { clear_references(object.cast()) };
@@ -181,6 +227,20 @@ unsafe extern "C" fn traverse_timer(
     unsafe {
         let fields: *mut TimerHandleObject = object.cast();
         match visit_one((*fields).when, visit, arg) {
+            0 => visit_fields(object, visit, arg),
+            stop => stop,
+        }
+    }
+}
+
+unsafe extern "C" fn traverse_thread_safe(
+    object: *mut PyObject,
+    visit: ffi::visitproc,
+    arg: *mut c_void,
+) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        match visit_one((*object.cast::<ThreadSafeHandleObject>()).lock, visit, arg) {
             0 => visit_fields(object, visit, arg),
             stop => stop,
         }

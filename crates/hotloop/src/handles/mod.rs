@@ -5,7 +5,7 @@
 //! holds for them unchanged, and only what is hot is native: making, running, cancelling, freeing.
 
 mod layout;
-mod nesting;
+pub(crate) mod nesting;
 mod pool;
 mod run;
 
@@ -21,7 +21,7 @@ use crate::python::heap_type::{HeapType, attribute, getter, method_noargs};
 use crate::python::{Ref, Snapshot, call};
 
 use crate::python::make::Words;
-use layout::{HandleObject, TimerHandleObject};
+use layout::{HandleObject, ThreadSafeHandleObject, TimerHandleObject};
 pub(crate) use pool::{Queued, track};
 pub(crate) use run::{report, run};
 
@@ -29,6 +29,14 @@ pub(crate) use run::{report, run};
 pub(crate) struct HandleTypes {
     pub(crate) handle: Py<PyType>,
     pub(crate) timer: Py<PyType>,
+    /// What `call_soon_threadsafe` returns from 3.14 on.
+    pub(crate) thread_safe: Option<ThreadSafe>,
+}
+
+/// The type over `asyncio.events._ThreadSafeHandle`, and that of its locks.
+pub(crate) struct ThreadSafe {
+    pub(crate) kind: Py<PyType>,
+    lock: Ref,
 }
 
 /// Makes the two types over the running Python's classes.
@@ -59,9 +67,32 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<HandleTypes> {
         getters: vec![context_attribute()],
         members: vec![],
     };
+    let thread_safe = match events.getattr("_ThreadSafeHandle") {
+        Ok(base) => Some(make_thread_safe(base.cast::<PyType>()?)?),
+        Err(_) => None,
+    };
     Ok(HandleTypes {
         handle: handle.build(&handle_base)?.unbind(),
         timer: timer.build(&timer_base)?.unbind(),
+        thread_safe,
+    })
+}
+
+/// `cancel`, `cancelled` and `_run` are the base's own: they take the lock.
+fn make_thread_safe(base: &Bound<'_, PyType>) -> PyResult<ThreadSafe> {
+    layout::check_thread_safe(base)?;
+    let made = HeapType {
+        name: c"hotloop._core.ThreadSafeHandle",
+        size: size_of::<ThreadSafeHandleObject>(),
+        flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
+        slots: layout::thread_safe_slots(),
+        methods: vec![],
+        getters: vec![],
+        members: vec![],
+    };
+    Ok(ThreadSafe {
+        kind: made.build(base)?.unbind(),
+        lock: base.py().import("_thread")?.getattr("RLock")?.into(),
     })
 }
 
@@ -82,6 +113,33 @@ pub(crate) fn new_handle(
         track(&handle); // P3
     }
     Ok(handle)
+}
+
+/// What `call_soon_threadsafe` returns: from 3.14 on a handle with a lock, so that `cancel()` in one thread and the
+/// callback in another exclude each other.
+pub(crate) fn new_posted(
+    py: Python<'_>,
+    event_loop: &Bound<'_, Loop>,
+    callback: Ref,
+    args: Ref,
+    context: Option<Ref>,
+) -> PyResult<Ref> {
+    let Some(thread_safe) = &imports(py)?.handle_types.thread_safe else {
+        return new_handle(py, event_loop, callback, args, context);
+    };
+    let context = context_or_snapshot(py, event_loop, context)?;
+    let lock = thread_safe.lock.bind(py).call0()?;
+    // SAFETY: A3 by `from_new`; A4: `kind` is the type made for `ThreadSafeHandleObject`, whose memory is zeroed. The
+    // collector may visit the object from now on: null fields are passed over.
+    unsafe {
+        let handle = Ref::from_new(
+            py,
+            ffi::PyType_GenericAlloc(thread_safe.kind.as_ptr().cast(), 0),
+        )?;
+        fill(py, &handle, event_loop, callback, args, context);
+        (*handle.as_ptr().cast::<ThreadSafeHandleObject>()).lock = lock.into_ptr();
+        Ok(handle)
+    }
 }
 
 /// A handle for a timer that is due at `when` (a number of seconds on the loop's clock).
@@ -107,11 +165,14 @@ pub(crate) fn new_timer(
     }
 }
 
-/// Whether `object` is one of our two types, so that [`run`] may take it.
+/// Whether `object` is one of our types, so that [`run`] may take it.
 pub(crate) fn is_native(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<bool> {
     let types = &imports(py)?.handle_types;
     let kind = object.get_type();
-    Ok(kind.is(&types.handle) || kind.is(&types.timer))
+    let thread_safe = types.thread_safe.as_ref();
+    Ok(kind.is(&types.handle)
+        || kind.is(&types.timer)
+        || thread_safe.is_some_and(|thread_safe| kind.is(&thread_safe.kind)))
 }
 
 /// Whether a native handle was cancelled.

@@ -32,7 +32,7 @@ unsafe impl Send for Waiting {}
 /// # Safety
 /// The interpreter frees `object`, and `free` may be called with it (A1, A4).
 #[inline]
-pub(super) unsafe fn limited(object: *mut PyObject, free: Free) {
+pub(crate) unsafe fn limited(object: *mut PyObject, free: Free) {
     let depth = DEPTH.load(Ordering::Relaxed);
     // SAFETY: by the caller. An object that is put aside has no references, and the collector no longer sees it.
     unsafe {

@@ -8,6 +8,8 @@ use crate::imports::imports;
 use crate::python::{Ref, Snapshot, call};
 
 use super::layout::HandleObject;
+#[cfg(Py_3_14)]
+use super::layout::ThreadSafeHandleObject;
 use super::own_context;
 use crate::python::make;
 
@@ -16,7 +18,35 @@ use crate::python::make;
 /// # Errors
 /// `SystemExit` and `KeyboardInterrupt` pass through; every other exception of the callback is given to
 /// `loop.call_exception_handler`, whose own failures pass through as in asyncio.
+#[cfg(Py_3_14)]
 pub(crate) fn run(py: Python<'_>, handle: &Ref) -> PyResult<()> {
+    let Some(thread_safe) = &imports(py)?.handle_types.thread_safe else {
+        return run_unlocked(py, handle);
+    };
+    // SAFETY: A2: the handle is held by the caller.
+    let kind = unsafe { ffi::Py_TYPE(handle.as_ptr()) };
+    if kind.cast() != thread_safe.kind.as_ptr() {
+        return run_unlocked(py, handle);
+    }
+    // SAFETY: A4: the type says so. The field is null if the collector has taken the handle apart.
+    let lock = unsafe {
+        let lock = (*handle.as_ptr().cast::<ThreadSafeHandleObject>()).lock;
+        (!lock.is_null()).then(|| Ref::from_borrowed(lock))
+    };
+    let Some(lock) = lock else {
+        return Ok(());
+    };
+    call::call_method0(&lock, intern!(py, "acquire"))?;
+    let result = run_unlocked(py, handle);
+    let released = call::call_method0(&lock, intern!(py, "release")).map(drop);
+    result.and(released)
+}
+
+#[cfg(not(Py_3_14))]
+pub(crate) use run_unlocked as run;
+
+/// As [`run`], for a handle without a lock or with one that is held.
+pub(crate) fn run_unlocked(py: Python<'_>, handle: &Ref) -> PyResult<()> {
     // SAFETY: A4: the ready queue keeps only native handles under this entry. A2, A5: callback, arguments and
     // context are held by references of our own, as the callback may cancel its handle.
     let (callback, args, context) = unsafe {

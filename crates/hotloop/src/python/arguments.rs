@@ -61,6 +61,10 @@ impl<'a, 'py> FastArguments<'a, 'py> {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     pub(crate) fn positional_count(&self) -> usize {
         self.positional
     }

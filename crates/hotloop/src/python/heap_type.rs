@@ -225,7 +225,7 @@ macro_rules! method_one {
 
 /// A method with any arguments: `fn(py, Borrowed<self>, FastArguments) -> PyResult<Ref>`.
 macro_rules! method_fast {
-    ($name:literal, $doc:literal, $body:path) => {{
+    ($name:literal, $doc:expr, $body:path) => {{
         unsafe extern "C" fn shim(
             slf: *mut pyo3::ffi::PyObject,
             args: *const *mut pyo3::ffi::PyObject,

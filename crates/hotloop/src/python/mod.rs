@@ -21,6 +21,7 @@
 
 pub(crate) mod arguments;
 pub(crate) mod buffer;
+pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod guard;
 pub(crate) mod heap_type;
@@ -31,6 +32,7 @@ pub(crate) mod snapshot;
 
 pub(crate) use arguments::FastArguments;
 pub(crate) use buffer::Buffer;
+pub(crate) use bytes::filled_bytes;
 pub(crate) use guard::guard;
 pub(crate) use references::{Ref, RefSlot};
 pub(crate) use snapshot::{LastSnapshot, Snapshot};

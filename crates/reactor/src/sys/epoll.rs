@@ -161,6 +161,7 @@ fn flags(interest: Interest) -> epoll::EventFlags {
         epoll::EventFlags::OUT,
         interest.contains(crate::Direction::Write),
     );
+    flags.set(epoll::EventFlags::ONESHOT, interest.is_once());
     flags
 }
 

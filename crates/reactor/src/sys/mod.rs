@@ -8,6 +8,8 @@
 //!   relies on the answers `EBADF` (not open), `EEXIST` (add: already there), `ENOENT` (modify, remove: what the
 //!   number stands for *now* is not registered) and `EPERM` (cannot be polled); a backend whose kernel answers
 //!   otherwise must translate. All three may be called while another thread waits.
+//!   An interest that `is_once()` is for one event: after it the registration stays, silent even about errors, until
+//!   `modify` arms it again.
 //! - `Selector::wait(events, timeout)`: block until at least one registration is ready, the timeout has passed (never
 //!   earlier, to the nanosecond as far as the kernel goes), or a signal handler ran (`Interrupted`, not retried: the
 //!   loop looks at its signals first). Level-triggered. A zero timeout never blocks.

@@ -7,6 +7,7 @@
 //! out of the registry by `_cancel_operation`.
 
 mod operation;
+mod sendfile;
 
 use std::cell::Cell;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -21,10 +22,12 @@ use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Buffer, call};
 
+use super::connections::replaces;
 use super::{Loop, Watcher};
 use crate::python::make;
 pub(crate) use operation::Operation;
 use operation::{Kind, would_block};
+use sendfile::SendFile;
 
 #[pymethods]
 impl Loop {
@@ -155,10 +158,17 @@ impl Loop {
         address: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let to = known_family(sock)?.and_then(|family| address::from_python(family, address));
+        let name = intern!(py, "connect");
+        let to = match known_family(sock)? {
+            // Tools that keep programs from the network replace the method of the class.
+            Some(family) if !replaces(&sock.get_type(), name)? => {
+                address::from_python(family, address)
+            }
+            _ => None,
+        };
         let begun = match to {
             Some(to) => operation::connect(py, fileno(sock)?, &to),
-            None => match sock.call_method1(intern!(py, "connect"), (address,)) {
+            None => match sock.call_method1(name, (address,)) {
                 Ok(_) => Ok(true),
                 Err(error) if would_block(py, &error) => Ok(false),
                 Err(error) => Err(error),
@@ -168,6 +178,26 @@ impl Loop {
             return Ok(none(py).into_bound(py));
         }
         wait(slf, sock, Kind::Connect(address.into()))
+    }
+
+    /// Send `count` bytes of a file (0: all) from an offset on: how many were sent, or a future of it.
+    fn _try_sendfile<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        file: &Bound<'py, PyAny>,
+        offset: u64,
+        count: u64,
+        size: u64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let job = SendFile {
+            file: file.into(),
+            offset: Cell::new(offset),
+            count,
+            block: size,
+            sent: Cell::new(0),
+            waited: Cell::new(false),
+        };
+        attempt(slf, sock, Kind::SendFile(job))
     }
 
     /// Stop waiting on behalf of a future; does nothing if somebody else waits for the descriptor by now.
@@ -183,15 +213,18 @@ impl Loop {
                 let watcher = registry.watcher(fd, direction);
                 watcher.map(|watcher| watcher.clone_ref(py))
             };
-            let ours = match watcher.map(|watcher| watcher.behind(py)).transpose()? {
-                Some(Watcher::Operation(operation)) => operation
-                    .bind(py)
-                    .cast::<Operation>()
-                    .is_ok_and(|operation| operation.get().is_for(future)),
-                _ => false,
+            let Some(Watcher::Operation(known)) =
+                watcher.map(|watcher| watcher.behind(py)).transpose()?
+            else {
+                continue;
             };
-            if ours {
+            let known = known.into_bound(py);
+            let Ok(operation) = known.cast::<Operation>() else {
+                continue;
+            };
+            if operation.get().is_for(future) {
                 slf.get().unwatch(slf, fd, direction)?;
+                operation.get().abandon(py);
             }
         }
         Ok(())
@@ -226,7 +259,8 @@ fn wait<'py>(
     slf.get().check_closed()?;
     let future = slf.call_method0(intern!(py, "create_future"))?;
     let fd = fileno(socket)?;
-    slf.call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
+    slf.get()
+        .ensure_no_transport(slf, fd.into_pyobject(py)?.as_any())?;
     let direction = kind.direction();
     let operation = Operation::new(
         kind,
@@ -236,8 +270,17 @@ fn wait<'py>(
     );
     let operation = Bound::new(py, operation)?;
     slf.get()
-        .watch(slf, fd, direction, Watcher::Operation(operation.into()))?;
+        .watch_once(slf, fd, direction, Watcher::Operation(operation.into()))?;
     Ok(future)
+}
+
+/// Waits for the outcome of a connect that is under way, to the address that errors shall name.
+pub(super) fn wait_until_connected<'py>(
+    slf: &Bound<'py, Loop>,
+    socket: &Bound<'py, PyAny>,
+    address: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    wait(slf, socket, Kind::Connect(address.into()))
 }
 
 fn method(name: &'static str, args: Bound<'_, PyTuple>) -> Kind {

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 
 use hotloop_reactor::{self as reactor, Address, Direction};
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyMemoryError, PyOSError};
@@ -15,10 +15,11 @@ use rustix::io::Errno;
 use crate::address;
 use crate::errors::os_error;
 use crate::python::guard::none;
-use crate::python::{Buffer, Ref, call};
-use crate::transports::stream::adopt;
+use crate::python::{Buffer, Ref, call, filled_bytes};
+use crate::transports::stream::socket_of_accepted;
 
 use super::super::Loop;
+use super::sendfile::SendFile;
 use crate::python::make;
 
 /// What is to be done when the descriptor is ready.
@@ -39,6 +40,8 @@ pub(super) enum Kind {
     Accept,
     /// A connection that is under way, to this address.
     Connect(Ref),
+    /// `sendfile()` until all of a file is sent.
+    SendFile(SendFile),
     /// The socket's method of this name with these arguments.
     Method(&'static str, Ref),
 }
@@ -71,6 +74,7 @@ impl Operation {
         self.context.traverse(&visit)?;
         match &self.kind {
             Kind::Method(_, object) | Kind::Connect(object) => object.traverse(&visit),
+            Kind::SendFile(job) => job.file.traverse(&visit),
             _ => Ok(()),
         }
     }
@@ -83,6 +87,13 @@ impl Operation {
             socket,
             future,
             context,
+        }
+    }
+
+    /// Somebody gave up waiting: what is to be done then.
+    pub(super) fn abandon(&self, py: Python<'_>) {
+        if let Kind::SendFile(job) = &self.kind {
+            job.set_position(py);
         }
     }
 
@@ -99,17 +110,21 @@ impl Operation {
         let py = this.py();
         let operation = slf.get();
         let context = operation.context.clone_ref(py);
-        let stop = || this.get().unwatch(this, fd, operation.kind.direction());
-        call::within_context(py, &context, || {
+        let direction = operation.kind.direction();
+        let stop = || this.get().finish_watching(this, fd, direction);
+        let result = call::within_context(py, &context, || {
             let future = operation.future.bind(py);
             if future.call_method0(intern!(py, "done"))?.is_truthy()? {
-                return stop().map(drop);
+                return stop();
             }
             // The socket may have been closed since the event, and its number be another's: ask again, as asyncio does.
             let socket = operation.socket.bind(py);
             let tried = super::fileno(&socket).and_then(|fd| operation.kind.try_once(&socket, fd));
             match tried {
-                Ok(None) => Ok(()),
+                Ok(None) => {
+                    this.get().rearm(py, fd);
+                    Ok(())
+                }
                 Ok(Some(result)) => {
                     stop()?;
                     let set = intern!(py, "set_result");
@@ -122,7 +137,11 @@ impl Operation {
                     future.call_method1(set, (error.into_value(py),)).map(drop)
                 }
             }
-        })
+        });
+        if result.is_err() {
+            this.get().rearm(py, fd); // if it still waits
+        }
+        result
     }
 }
 
@@ -137,9 +156,11 @@ impl Kind {
             Self::Method(name, _) if name.starts_with("recv") || *name == "accept" => {
                 Direction::Read
             }
-            Self::Method(..) | Self::SendAll(..) | Self::SendTo(..) | Self::Connect(_) => {
-                Direction::Write
-            }
+            Self::Method(..)
+            | Self::SendAll(..)
+            | Self::SendTo(..)
+            | Self::Connect(_)
+            | Self::SendFile(_) => Direction::Write,
         }
     }
 
@@ -160,7 +181,10 @@ impl Kind {
         // SAFETY: the caller or the operation holds the socket whose descriptor this is.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         match self {
-            Self::Receive(size) => settle(py, receive(fd, *size), |data| bytes(py, &data)),
+            Self::Receive(size) => {
+                let fill = |memory: &mut [_]| reactor::recv_uninit(fd, memory);
+                settle(py, filled_bytes(py, *size, fill)?, Ok)
+            }
             Self::ReceiveInto(buffer) => {
                 let received = reactor::recv_uninit(fd, buffer.borrow_mut().memory());
                 settle(py, received, |count| number(py, count))
@@ -202,12 +226,9 @@ impl Kind {
                 })
             }
             Self::Accept => settle(py, reactor::accept(fd), |(descriptor, peer)| {
-                let socket = adopt(py, descriptor.as_raw_fd(), 0)?;
-                let _ = descriptor.into_raw_fd(); // the socket has it now
-                socket.call_method1(intern!(py, "setblocking"), (false,))?;
                 pair(
                     py,
-                    socket.into(),
+                    socket_of_accepted(socket, descriptor)?.into(),
                     address::sender_to_python(py, peer.as_ref())?,
                 )
             }),
@@ -221,6 +242,10 @@ impl Kind {
                     ))
                 }
                 Err(error) => Err(os_error(py, &error)),
+            },
+            Self::SendFile(job) => match job.send(py, fd)? {
+                Some(total) => Ok(Some(total.into_pyobject(py)?.into())),
+                None => Ok(None),
             },
             Self::Method(..) => Ok(None), // answered above
         }
@@ -248,18 +273,6 @@ pub(super) fn connect(py: Python<'_>, fd: RawFd, to: &Address) -> PyResult<bool>
 /// Whether a socket's method says that it would have to wait.
 pub(super) fn would_block(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py)
-}
-
-/// Receives through memory of our own, so that a short answer to a generous size keeps only what it needs.
-fn receive(fd: BorrowedFd<'_>, size: usize) -> io::Result<Vec<u8>> {
-    let mut memory = Vec::new();
-    memory
-        .try_reserve_exact(size)
-        .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    let count = reactor::recv_uninit(fd, &mut memory.spare_capacity_mut()[..size])?;
-    // SAFETY: the kernel has written so many bytes.
-    unsafe { memory.set_len(count) };
-    Ok(memory)
 }
 
 fn settle<T>(

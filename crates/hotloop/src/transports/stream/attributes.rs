@@ -56,6 +56,7 @@ pub(super) fn getters() -> Vec<ffi::PyGetSetDef> {
         attribute(c"_extra", getter!(get_extra), None),
         attribute(c"_sock", getter!(get_sock), None),
         attribute(c"_sock_fd", getter!(get_sock_fd), None),
+        attribute(c"_read_ready_cb", getter!(get_read_ready), None),
         attribute(c"_loop", getter!(get_loop), None),
         attribute(c"_protocol", getter!(get_protocol_or_none), None),
         attribute(c"_server", getter!(get_server), None),
@@ -291,6 +292,11 @@ fn get_sock<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(Stream::of(&slf)
         .python_socket(py)?
         .map_or_else(|| none(py), Ref::from))
+}
+
+/// asyncio's name for the function that reads. It is there for readers; setting it would change nothing.
+fn get_read_ready<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(slf.getattr(intern!(py, "_read_ready"))?.into())
 }
 
 fn get_sock_fd<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {

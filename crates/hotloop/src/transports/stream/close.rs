@@ -142,6 +142,7 @@ impl Stream {
         let taken = (
             self.protocol.take(),
             self.event_loop.take(),
+            self.context.take(),
             self.read_context.take(),
             self.write_context.take(),
         );
@@ -162,7 +163,8 @@ impl Stream {
             return Ok(());
         };
         let callback = transport.getattr(intern!(py, "_call_connection_lost"))?;
-        Loop::call_soon_native(&this, callback.into(), make::tuple(py, [error])?.into())
+        let args = make::tuple(py, [error])?;
+        Loop::call_soon_in(&this, callback.into(), args.into(), self.context.get(py))
     }
 
     /// A transport that is dropped without `close()`: the stdlib's `ResourceWarning`, and the descriptor is closed.

@@ -12,6 +12,8 @@ use crate::event_loop::{Loop, Watcher};
 use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, RefSlot, call};
+use crate::streams::Feed;
+use crate::transports::tls::Tls;
 
 use super::owner::Owner;
 use super::{Stream, layout};
@@ -25,8 +27,27 @@ const LOW_WATER: usize = HIGH_WATER / 4;
 pub(crate) enum Origin<'py> {
     /// A Python socket, connected.
     Socket(Bound<'py, PyAny>),
-    /// A new connection of a listening socket.
-    Accepted(OwnedFd, Option<Address>),
+    /// A new connection of a listening socket, and whether it has inherited `TCP_NODELAY`.
+    Accepted {
+        descriptor: OwnedFd,
+        peer: Option<Address>,
+        nodelay: bool,
+    },
+    /// A descriptor that we have connected, with the peer's address if that is known.
+    Connected {
+        descriptor: OwnedFd,
+        peer: Option<Address>,
+    },
+}
+
+/// What a transport may be made with, besides its protocol.
+#[derive(Default)]
+pub(crate) struct Options<'a, 'py> {
+    pub(crate) waiter: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) extra: Option<&'a Bound<'py, PyDict>>,
+    pub(crate) server: Option<&'a Bound<'py, PyAny>>,
+    /// The context of every callback of the protocol; without it each is the one in which it was scheduled.
+    pub(crate) context: Option<Ref>,
 }
 
 /// Makes a transport for `protocol` and schedules `connection_made`, the start of reading and the waiter's result.
@@ -34,20 +55,34 @@ pub(crate) fn new_stream<'py>(
     this: &Bound<'py, Loop>,
     origin: Origin<'py>,
     protocol: &Bound<'py, PyAny>,
-    waiter: Option<&Bound<'py, PyAny>>,
-    extra: Option<&Bound<'py, PyDict>>,
-    server: Option<&Bound<'py, PyAny>>,
+    options: Options<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    let (fd, owner, accepted_from) = match origin {
+    let Options {
+        waiter,
+        extra,
+        server,
+        context,
+    } = options;
+    let (fd, owner, accepted_from, nodelay) = match origin {
         Origin::Socket(socket) => {
             let fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
             this.get().claim(py, fd)?; // fails if the loop is closed: before the socket counts us as a user
-            (fd, Owner::of_socket(&socket)?, None)
+            (fd, Owner::of_socket(&socket)?, None, false)
         }
-        Origin::Accepted(descriptor, peer) => {
-            this.get().claim(py, descriptor.as_raw_fd())?;
-            (descriptor.as_raw_fd(), Owner::Descriptor(descriptor), peer)
+        Origin::Accepted {
+            descriptor,
+            peer,
+            nodelay,
+        } => {
+            let fd = descriptor.as_raw_fd();
+            this.get().claim(py, fd)?;
+            (fd, Owner::Descriptor(descriptor), peer, nodelay)
+        }
+        Origin::Connected { descriptor, peer } => {
+            let fd = descriptor.as_raw_fd();
+            this.get().claim(py, fd)?;
+            (fd, Owner::Descriptor(descriptor), peer, false)
         }
     };
     let knows_peer = match extra {
@@ -62,7 +97,7 @@ pub(crate) fn new_stream<'py>(
         if peer.is_none() && !knows_peer {
             peer = reactor::peer_address(borrowed).ok().flatten();
         }
-        if matches!(local, Some(Address::V4(_) | Address::V6(_))) {
+        if !nodelay && matches!(local, Some(Address::V4(_) | Address::V6(_))) {
             // Small writes are sent at once. Sockets of other protocols over IP refuse, which is no loss.
             let _ = reactor::set_nodelay(borrowed);
         }
@@ -73,9 +108,12 @@ pub(crate) fn new_stream<'py>(
         event_loop: RefSlot::new(Some(this.into())),
         protocol: RefSlot::default(),
         server: RefSlot::default(),
+        context: RefSlot::new(context.as_ref().map(|context| context.clone_ref(py))),
         read_context: RefSlot::default(),
         write_context: RefSlot::default(),
         buffered: Cell::new(false),
+        tls: Cell::new(false),
+        feed: Cell::new(None),
         protocol_connected: Cell::new(false),
         queue: RefCell::new(WriteQueue::new()),
         high_water: Cell::new(HIGH_WATER),
@@ -103,19 +141,31 @@ pub(crate) fn new_stream<'py>(
 
     let made = protocol.getattr(intern!(py, "connection_made"))?;
     let itself = make::tuple(py, [&transport])?;
-    Loop::call_soon_native(this, made.into(), itself.into())?;
+    let schedule = |callback: Ref, args: Ref| match &context {
+        Some(context) => Loop::call_soon_in(this, callback, args, Some(context.clone_ref(py))),
+        None => Loop::call_soon_native(this, callback, args),
+    };
+    schedule(made.into(), itself.into())?;
     let start = transport.getattr(intern!(py, "_start_reading"))?;
-    Loop::call_soon_native(this, start.into(), PyTuple::empty(py).into())?;
+    schedule(start.into(), PyTuple::empty(py).into())?;
     if let Some(waiter) = waiter {
         let set_result = imports(py)?.set_result_unless_cancelled.clone_ref(py);
         let args = make::tuple(py, [waiter.clone(), py.None().into_bound(py)])?;
-        Loop::call_soon_native(this, set_result, args.into())?;
+        schedule(set_result, args.into())?;
     }
     Ok(transport)
 }
 
 impl Stream {
-    /// Watches the descriptor for reading, in a copy of the current context.
+    /// The transport's own context, or a copy of the current one.
+    pub(super) fn callback_context(&self, py: Python<'_>) -> PyResult<Ref> {
+        match self.context.get(py) {
+            Some(context) => Ok(context),
+            None => call::copy_context(py),
+        }
+    }
+
+    /// Watches the descriptor for reading, in the transport's context or in a copy of the current one.
     pub(super) fn start_reading(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = transport.py();
         if self.closing.get() || self.reading_paused.get() {
@@ -125,7 +175,7 @@ impl Stream {
             return Ok(());
         };
         this.get().check_closed()?;
-        drop(self.read_context.replace(Some(call::copy_context(py)?)));
+        drop(self.read_context.replace(Some(self.callback_context(py)?)));
         this.get().watch(
             &this,
             self.fd,
@@ -139,6 +189,8 @@ impl Stream {
         let py = protocol.py();
         self.buffered
             .set(protocol.is_instance(&imports(py)?.buffered_protocol.bind(py))?);
+        self.tls.set(Tls::is_tls(protocol));
+        self.feed.set(Feed::of(protocol)?);
         self.protocol_connected.set(true);
         drop(self.protocol.replace(Some(protocol.into())));
         Ok(())

@@ -61,6 +61,12 @@ pub(super) fn slots() -> Vec<(c_int, *mut c_void)> {
     ]
 }
 
+/// Whether somebody has set an attribute on the transport.
+pub(super) fn has_attributes(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: A4: the caller has seen the type; A2 by `object`.
+    unsafe { !(*object.as_ptr().cast::<StreamObject>()).dict.is_null() }
+}
+
 /// Puts a state into a new object of `kind`, which is the type made for [`StreamObject`].
 pub(super) fn allocate<'py>(
     kind: &Bound<'py, PyType>,
@@ -173,6 +179,7 @@ impl Stream {
             &self.event_loop,
             &self.protocol,
             &self.server,
+            &self.context,
             &self.read_context,
             &self.write_context,
             &self.empty_waiter,
@@ -197,6 +204,7 @@ impl Stream {
             self.event_loop.take(),
             self.protocol.take(),
             self.server.take(),
+            self.context.take(),
             self.read_context.take(),
             self.write_context.take(),
             self.empty_waiter.take(),

@@ -17,6 +17,7 @@ mod flow;
 mod layout;
 mod owner;
 mod read;
+mod tls;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -30,10 +31,11 @@ use pyo3::types::PyType;
 use crate::event_loop::Loop;
 use crate::python::heap_type::HeapType;
 use crate::python::{Ref, RefSlot};
+use crate::streams::Feed;
 
-pub(crate) use construct::{Origin, new_stream};
+pub(crate) use construct::{Options, Origin, new_stream};
 use owner::Owner;
-pub(crate) use owner::{add_to_users, adopt};
+pub(crate) use owner::{add_to_users, socket_of_accepted};
 pub(crate) use write::Piece;
 
 /// The state of one transport.
@@ -44,12 +46,18 @@ pub(crate) struct Stream {
     event_loop: RefSlot,
     protocol: RefSlot,
     server: RefSlot,
+    /// The context of every callback, if the transport was given one (3.15).
+    context: RefSlot,
     /// The context of the reading callbacks: a copy of the one in which reading began.
     read_context: RefSlot,
     /// The context of the writing callbacks, likewise.
     write_context: RefSlot,
     /// Whether the protocol is a `BufferedProtocol`.
     buffered: Cell<bool>,
+    /// Whether the protocol is our TLS protocol, to which data goes without Python in between.
+    tls: Cell<bool>,
+    /// How the bytes get to a protocol that takes them without an object around them.
+    feed: Cell<Option<Feed>>,
     /// False until a protocol is set; `connection_lost` is not called then.
     protocol_connected: Cell<bool>,
     queue: RefCell<WriteQueue<Piece>>,
@@ -93,6 +101,19 @@ impl Stream {
     pub(crate) fn of<'a>(object: &'a Bound<'_, PyAny>) -> &'a Self {
         // SAFETY: A4: methods of the type are called on its instances only, watchers hold instances only.
         unsafe { &(*object.as_ptr().cast::<layout::StreamObject>()).stream }
+    }
+
+    /// The state of a native transport whose methods are what they were: nothing is set on the instance.
+    pub(crate) fn untouched<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a Self> {
+        let imports = crate::imports::imports(object.py()).ok()?;
+        (object.get_type_ptr() == imports.stream_type.as_ptr().cast()
+            && !layout::has_attributes(object))
+        .then(|| Self::of(object))
+    }
+
+    /// `transport.is_closing()`.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
     }
 
     /// The descriptor is ready: the registry's watcher runs.

@@ -1,6 +1,6 @@
 //! Who keeps a transport's descriptor open: a Python socket or the transport itself.
 
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use hotloop_reactor::Address;
 use pyo3::intern;
@@ -10,7 +10,6 @@ use crate::imports::imports;
 use crate::python::Ref;
 
 use super::Stream;
-use crate::python::make;
 
 /// See the note on ownership in the module's header.
 pub(super) enum Owner {
@@ -71,7 +70,7 @@ impl Stream {
         if matches!(*self.owner.borrow(), Owner::Closed) {
             return Ok(None);
         }
-        let made = adopt(py, self.fd, 1);
+        let made = adopt(py, self.fd, 1, Traits::STREAM);
         // Making it can run Python code (a collection, an audit hook), and that can have asked for the socket, too, or
         // closed the transport. From here to the hand-over none runs.
         if !matches!(*self.owner.borrow(), Owner::Descriptor(_)) {
@@ -85,7 +84,6 @@ impl Stream {
         if let Owner::Descriptor(descriptor) = before {
             let _ = descriptor.into_raw_fd();
         }
-        socket.call_method1(intern!(py, "setblocking"), (false,))?;
         Ok(Some(socket))
     }
 
@@ -109,22 +107,64 @@ impl Stream {
     }
 }
 
+/// The non-blocking `socket.socket` of a connection that `listener`, a listening socket, has accepted: of its family and
+/// protocol, as `socket.accept()` makes it.
+pub(crate) fn socket_of_accepted<'py>(
+    listener: &Bound<'py, PyAny>,
+    descriptor: OwnedFd,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = listener.py();
+    let imports = imports(py)?;
+    let traits = if listener.is_instance(&imports.socket.bind(py))? {
+        // Past the properties of `socket.socket`, which make members of enumerations of them.
+        let of_listener = |index: usize| -> PyResult<i32> {
+            let member = imports.raw_socket_members[index].bind(py);
+            member
+                .call_method1(intern!(py, "__get__"), (listener,))?
+                .extract()
+        };
+        Traits {
+            family: of_listener(0)?,
+            kind: of_listener(1)? | NONBLOCK,
+            protocol: of_listener(2)?,
+        }
+    } else {
+        Traits::STREAM
+    };
+    let socket = adopt(py, descriptor.as_raw_fd(), 0, traits)?;
+    let _ = descriptor.into_raw_fd(); // the socket has it now
+    Ok(socket)
+}
+
+/// Family, type and protocol of a socket; -1 lets Python ask the kernel.
+struct Traits {
+    family: i32,
+    kind: i32,
+    protocol: i32,
+}
+
+impl Traits {
+    const STREAM: Self = Self {
+        family: -1,
+        kind: 1 | NONBLOCK, // SOCK_STREAM
+        protocol: -1,
+    };
+}
+
+/// `SOCK_NONBLOCK`: Python then takes the descriptor for non-blocking, which it is, without a system call.
+const NONBLOCK: i32 = 0o4000;
+
 /// A `socket.socket` for a descriptor, with so many users. `socket.__init__` is Python code, in which a signal's
 /// exception can arise when the object has the descriptor already and closes it as it is dropped; so what it does is
 /// done here, and the descriptor goes in last, by the C method that it calls.
-pub(crate) fn adopt(py: Python<'_>, fd: RawFd, users: i32) -> PyResult<Bound<'_, PyAny>> {
+fn adopt(py: Python<'_>, fd: RawFd, users: i32, traits: Traits) -> PyResult<Bound<'_, PyAny>> {
     let imports = imports(py)?;
     let class = imports.socket.bind(py);
     let socket = class.call_method1(intern!(py, "__new__"), (class,))?;
     socket.setattr(intern!(py, "_io_refs"), users)?;
     socket.setattr(intern!(py, "_closed"), false)?;
-    let named = make::dict(py)?;
-    named.set_item(intern!(py, "fileno"), fd)?;
-    // It asks the kernel for family, type and protocol.
-    imports
-        .raw_socket_init
-        .bind(py)
-        .call((&socket,), Some(&named))?;
+    let args = (&socket, traits.family, traits.kind, traits.protocol, fd);
+    imports.raw_socket_init.bind(py).call1(args)?;
     Ok(socket)
 }
 

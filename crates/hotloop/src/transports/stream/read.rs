@@ -13,6 +13,8 @@ use super::Stream;
 use crate::python::make;
 use crate::python::make::Words;
 
+const RECEIVER_FAILED: &str = "Fatal error: protocol.data_received() call failed.";
+
 impl Stream {
     /// The descriptor can be read.
     pub(super) fn read_ready(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -22,7 +24,9 @@ impl Stream {
         let Some(protocol) = self.protocol.get(transport.py()) else {
             return Ok(());
         };
-        if self.buffered.get() {
+        if self.tls.get() {
+            self.read_records(transport, &protocol)
+        } else if self.buffered.get() {
             self.read_into_buffer(transport, &protocol)
         } else {
             self.read_data(transport, &protocol)
@@ -36,6 +40,13 @@ impl Stream {
         };
         let mut buffer = this.get().take_read_buffer();
         let received = reactor::recv(fd, &mut buffer);
+        if let (Ok(count @ 1..), Some(feed)) = (&received, self.feed.get()) {
+            let fed = feed.feed(&protocol.bind(py), &buffer[..*count]);
+            if !matches!(fed, Ok(false)) {
+                this.get().return_read_buffer(buffer);
+                return self.check(transport, fed, RECEIVER_FAILED).map(drop);
+            }
+        }
         let data = received
             .as_ref()
             .ok()
@@ -50,11 +61,7 @@ impl Stream {
                 };
                 let result =
                     call::call_method1(protocol, intern!(py, "data_received"), &data.into());
-                self.check(
-                    transport,
-                    result,
-                    "Fatal error: protocol.data_received() call failed.",
-                )?;
+                self.check(transport, result, RECEIVER_FAILED)?;
                 Ok(())
             }
             (Ok(_), None) => Ok(()),
@@ -105,7 +112,11 @@ impl Stream {
         }
     }
 
-    fn read_failed(&self, transport: &Bound<'_, PyAny>, error: &std::io::Error) -> PyResult<()> {
+    pub(super) fn read_failed(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        error: &std::io::Error,
+    ) -> PyResult<()> {
         if error.kind() == std::io::ErrorKind::WouldBlock {
             return Ok(());
         }
@@ -113,7 +124,11 @@ impl Stream {
         self.fatal_error(transport, error, "Fatal read error on socket transport")
     }
 
-    fn eof_received(&self, transport: &Bound<'_, PyAny>, protocol: &Ref) -> PyResult<()> {
+    pub(super) fn eof_received(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        protocol: &Ref,
+    ) -> PyResult<()> {
         let py = transport.py();
         self.log_debug(transport, "%r received EOF")?;
         let result = call::call_method0(protocol, intern!(py, "eof_received"))
@@ -129,7 +144,7 @@ impl Stream {
 
     /// The value, or `None` after the transport was closed because of the exception; `SystemExit` and
     /// `KeyboardInterrupt` pass through.
-    fn check<T>(
+    pub(super) fn check<T>(
         &self,
         transport: &Bound<'_, PyAny>,
         result: PyResult<T>,

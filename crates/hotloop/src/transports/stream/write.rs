@@ -11,7 +11,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use crate::errors::{OrRaise, os_error};
 use crate::event_loop::Watcher;
 use crate::imports::imports;
-use crate::python::{Buffer, Ref, call};
+use crate::python::{Buffer, Ref};
 
 use super::Stream;
 use crate::python::make::Words;
@@ -38,7 +38,7 @@ impl AsRef<[u8]> for Piece {
 
 impl Stream {
     /// `transport.write(data)`.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         transport: &Bound<'_, PyAny>,
         data: &Bound<'_, PyAny>,
@@ -90,7 +90,7 @@ impl Stream {
 
     /// Sends what the kernel takes now and queues the rest; returns whether the queue has grown. `piece` makes
     /// what is queued of what is left after so many bytes; a whole `bytes` object may be handed back instead.
-    fn write_bytes(
+    pub(super) fn write_bytes(
         &self,
         transport: &Bound<'_, PyAny>,
         bytes: &[u8],
@@ -180,15 +180,16 @@ impl Stream {
         }
     }
 
-    /// Watches for writing, in a copy of the current context. If that fails, what waits can never be sent: the connection
-    /// is lost, so that no stream goes on behind a hole, and the caller of `write()` gets the error, as from asyncio.
+    /// Watches for writing, in the transport's context or in a copy of the current one. If that fails, what waits can
+    /// never be sent: the connection is lost, so that no stream goes on behind a hole, and the caller of `write()` gets
+    /// the error, as from asyncio.
     fn watch_for_room(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let Some(this) = self.event_loop(transport.py()) else {
             return Ok(());
         };
         drop(
             self.write_context
-                .replace(Some(call::copy_context(transport.py())?)),
+                .replace(Some(self.callback_context(transport.py())?)),
         );
         let watched = this.get().watch(
             &this,
@@ -225,6 +226,7 @@ impl Stream {
             });
         }
         self.maybe_resume_protocol(transport)?; // may write more
+        self.tell_tls_of_room(transport)?; // likewise
         if !self.queue.borrow().is_empty() || self.lost.get() > 0 {
             return Ok(());
         }
@@ -260,7 +262,11 @@ impl Stream {
         }
     }
 
-    fn check_writable(&self, after_eof: &'static str, sending_file: &'static str) -> PyResult<()> {
+    pub(super) fn check_writable(
+        &self,
+        after_eof: &'static str,
+        sending_file: &'static str,
+    ) -> PyResult<()> {
         if self.eof_written.get() {
             return Err(PyRuntimeError::new_err(Words(after_eof)));
         }

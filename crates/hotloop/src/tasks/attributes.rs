@@ -1,0 +1,219 @@
+//! The attributes of futures and tasks that asyncio's own code, debuggers and tests read.
+
+use std::ffi::{CStr, c_void};
+
+use pyo3::Borrowed;
+use pyo3::exceptions::{PyAttributeError, PyValueError};
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::python::guard::{boolean, guard, none};
+use crate::python::heap_type::{attribute, getter};
+use crate::python::{Ref, RefSlot};
+
+use super::callbacks;
+use super::future::{alive, receiver};
+use super::layout::State;
+use super::task;
+
+/// The attributes of `Future`.
+pub(super) fn of_future() -> Vec<ffi::PyGetSetDef> {
+    vec![
+        attribute(c"_state", getter!(state), None),
+        attribute(
+            c"_asyncio_future_blocking",
+            getter!(blocking),
+            Some(set_blocking),
+        ),
+        attribute(c"_loop", getter!(event_loop), None),
+        attribute(c"_callbacks", getter!(callbacks::callbacks), None),
+        attribute(c"_result", getter!(result), None),
+        attribute(c"_exception", getter!(exception), None),
+        attribute(
+            c"_log_traceback",
+            getter!(log_traceback),
+            Some(set_log_traceback),
+        ),
+        attribute(c"_source_traceback", getter!(source_traceback), None),
+        attribute(
+            c"_cancel_message",
+            getter!(cancel_message),
+            Some(set_cancel_message),
+        ),
+        #[cfg(Py_3_14)]
+        attribute(c"_asyncio_awaited_by", getter!(callbacks::awaited_by), None),
+    ]
+}
+
+/// What `Task` has besides.
+pub(super) fn of_task() -> Vec<ffi::PyGetSetDef> {
+    vec![
+        attribute(c"_coro", getter!(coroutine), None),
+        attribute(c"_fut_waiter", getter!(waits_for), None),
+        attribute(c"_must_cancel", getter!(must_cancel), None),
+        attribute(
+            c"_log_destroy_pending",
+            getter!(log_destroy_pending),
+            Some(set_log_destroy_pending),
+        ),
+    ]
+}
+
+fn state<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    let future = receiver(slf);
+    alive(py, future)?;
+    Ok(Ref::from(match future.state.get() {
+        State::Pending => intern!(py, "PENDING"),
+        State::Cancelled => intern!(py, "CANCELLED"),
+        State::Finished => intern!(py, "FINISHED"),
+    }))
+}
+
+fn blocking<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    let future = receiver(slf);
+    Ok(boolean(
+        py,
+        future.event_loop.is_some() && future.blocking.get(),
+    ))
+}
+
+fn event_loop<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    Ok(or_none(py, &receiver(slf).event_loop))
+}
+
+fn result<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    Ok(or_none(py, &receiver(slf).result))
+}
+
+fn exception<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    Ok(or_none(py, &receiver(slf).exception))
+}
+
+fn source_traceback<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    Ok(or_none(py, &receiver(slf).source_traceback))
+}
+
+fn cancel_message<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    Ok(or_none(py, &receiver(slf).cancel_message))
+}
+
+fn log_traceback<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    Ok(boolean(py, receiver(slf).log_traceback.get()))
+}
+
+fn coroutine<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    Ok(or_none(py, &task::receiver(slf).coroutine))
+}
+
+fn waits_for<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    Ok(or_none(py, &task::receiver(slf).waits_for))
+}
+
+fn must_cancel<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    Ok(boolean(py, task::receiver(slf).must_cancel.get()))
+}
+
+fn log_destroy_pending<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
+    Ok(boolean(py, task::receiver(slf).log_destroy_pending.get()))
+}
+
+pub(super) fn or_none(py: Python<'_>, slot: &RefSlot) -> Ref {
+    slot.get(py).unwrap_or_else(|| none(py))
+}
+
+unsafe extern "C" fn set_blocking(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut c_void,
+) -> i32 {
+    // SAFETY: A1, A6, T1: a setter of our type.
+    unsafe {
+        set(slf, value, |py, slf, value| {
+            let future = receiver(slf);
+            alive(py, future)?;
+            future.blocking.set(value.is_truthy()?);
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn set_log_traceback(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut c_void,
+) -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        set(slf, value, |_, slf, value| {
+            if value.is_truthy()? {
+                return Err(PyValueError::new_err(
+                    "_log_traceback can only be set to False",
+                ));
+            }
+            receiver(slf).log_traceback.set(false);
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn set_cancel_message(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut c_void,
+) -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        set(slf, value, |_, slf, value| {
+            let before = receiver(slf).cancel_message.replace(Some((&*value).into()));
+            drop(before);
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn set_log_destroy_pending(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut c_void,
+) -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        set(slf, value, |_, slf, value| {
+            let wanted = value.is_truthy()?;
+            task::receiver(slf).log_destroy_pending.set(wanted);
+            Ok(())
+        })
+    }
+}
+
+/// The frame of a setter: a null value means deletion.
+///
+/// # Safety
+/// Called by the interpreter, which holds both objects (A1, A2).
+unsafe fn set(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    body: impl FnOnce(Python<'_>, Borrowed<'_, '_, PyAny>, Borrowed<'_, '_, PyAny>) -> PyResult<()>,
+) -> i32 {
+    // SAFETY: by the caller.
+    unsafe {
+        guard(|py| {
+            if value.is_null() {
+                return Err(PyAttributeError::new_err("cannot delete attribute"));
+            }
+            body(
+                py,
+                Borrowed::from_ptr(py, slf),
+                Borrowed::from_ptr(py, value),
+            )?;
+            Ok(0)
+        })
+    }
+}
+
+/// The docstring of `Future`, with its signature.
+pub(super) const FUTURE_DOC: &CStr =
+    c"Future(*, loop=None)\n--\n\nA future of hotloop: what asyncio.Future is, in Rust.";
+/// The same for `Task`.
+pub(super) const TASK_DOC: &CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\nA task of hotloop: what asyncio.Task is, in Rust. eager_start needs Python 3.12.";

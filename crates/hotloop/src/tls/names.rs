@@ -1,0 +1,100 @@
+//! What TLS takes from the running Python's `ssl`, `_ssl` and `asyncio` modules: looked up at the first use, because
+//! a Python without `ssl` has a working loop, too.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::python::Ref;
+
+pub(crate) struct Names {
+    /// `_ssl._SSLSocket` and `_ssl._SSLContext`: the types inside `ssl.SSLObject` and behind `ssl.SSLContext`.
+    pub(super) inner_socket: Py<PyAny>,
+    pub(super) inner_context: Ref,
+    /// `ssl.MemoryBIO`.
+    pub(crate) memory_bio: Ref,
+    /// `ssl.SSLWantReadError` and `ssl.SSLSyscallError`: asyncio takes both for "not yet".
+    want_read: Ref,
+    syscall: Ref,
+    /// `ssl.SSLError`, `ssl.CertificateError`.
+    ssl_error: Ref,
+    certificate_error: Ref,
+    /// `asyncio.sslproto.SSLProtocolState`.
+    pub(crate) states: Ref,
+    /// `asyncio.sslproto._create_transport_context` and `add_flowcontrol_defaults`.
+    pub(crate) create_transport_context: Ref,
+    pub(crate) add_flowcontrol_defaults: Ref,
+    /// `asyncio.constants`: seconds, and the marks of flow control in KiB.
+    pub(crate) handshake_timeout: Ref,
+    pub(crate) shutdown_timeout: Ref,
+    pub(crate) high_water_read: usize,
+    pub(crate) high_water_write: usize,
+    /// `asyncio.exceptions.TimeoutError` and `CancelledError`.
+    pub(crate) timeout_error: Ref,
+    pub(crate) cancelled_error: Ref,
+}
+
+static NAMES: PyOnceLock<Names> = PyOnceLock::new();
+
+/// The table.
+///
+/// # Errors
+/// `RuntimeError` if this Python has no `ssl` module, in asyncio's words.
+pub(crate) fn names(py: Python<'_>) -> PyResult<&'static Names> {
+    match NAMES.get(py) {
+        Some(names) => Ok(names),
+        None => NAMES.get_or_try_init(py, || load(py)),
+    }
+}
+
+impl Names {
+    /// Whether an exception only means that more has to be received.
+    pub(crate) fn is_again(&self, py: Python<'_>, error: &PyErr) -> bool {
+        error.matches(py, self.want_read.bind(py)).unwrap_or(false)
+            || error.matches(py, self.syscall.bind(py)).unwrap_or(false)
+    }
+
+    /// Whether it is an `ssl.SSLError`.
+    pub(crate) fn is_ssl_error(&self, py: Python<'_>, error: &PyErr) -> bool {
+        error.matches(py, self.ssl_error.bind(py)).unwrap_or(false)
+    }
+
+    /// Whether it is an `ssl.CertificateError`.
+    pub(crate) fn is_certificate_error(&self, py: Python<'_>, error: &PyErr) -> bool {
+        let class = self.certificate_error.bind(py);
+        error.matches(py, class).unwrap_or(false)
+    }
+}
+
+fn load(py: Python<'_>) -> PyResult<Names> {
+    let ssl = py
+        .import("ssl")
+        .map_err(|_| PyRuntimeError::new_err("stdlib ssl module not available"))?;
+    let inner = py.import("_ssl")?;
+    let sslproto = py.import("asyncio.sslproto")?;
+    let constants = py.import("asyncio.constants")?;
+    let exceptions = py.import("asyncio.exceptions")?;
+    let of = |module: &Bound<'_, PyModule>, name: &str| -> PyResult<Ref> {
+        Ok(module.getattr(name)?.into())
+    };
+    let kibibytes =
+        |name: &str| -> PyResult<usize> { Ok(constants.getattr(name)?.extract::<usize>()? * 1024) };
+    Ok(Names {
+        inner_socket: inner.getattr("_SSLSocket")?.unbind(),
+        inner_context: of(&inner, "_SSLContext")?,
+        memory_bio: of(&ssl, "MemoryBIO")?,
+        want_read: of(&ssl, "SSLWantReadError")?,
+        syscall: of(&ssl, "SSLSyscallError")?,
+        ssl_error: of(&ssl, "SSLError")?,
+        certificate_error: of(&ssl, "CertificateError")?,
+        states: of(&sslproto, "SSLProtocolState")?,
+        create_transport_context: of(&sslproto, "_create_transport_context")?,
+        add_flowcontrol_defaults: of(&sslproto, "add_flowcontrol_defaults")?,
+        handshake_timeout: of(&constants, "SSL_HANDSHAKE_TIMEOUT")?,
+        shutdown_timeout: of(&constants, "SSL_SHUTDOWN_TIMEOUT")?,
+        high_water_read: kibibytes("FLOW_CONTROL_HIGH_WATER_SSL_READ")?,
+        high_water_write: kibibytes("FLOW_CONTROL_HIGH_WATER_SSL_WRITE")?,
+        timeout_error: of(&exceptions, "TimeoutError")?,
+        cancelled_error: of(&exceptions, "CancelledError")?,
+    })
+}

@@ -1,0 +1,407 @@
+//! The transport that a program gets: what `asyncio.sslproto._SSLProtocolTransport` is in asyncio.
+
+use std::cell::Cell;
+
+use pyo3::exceptions::{PyNotImplementedError, PyResourceWarning, PyRuntimeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyType};
+use pyo3::{Borrowed, Bound};
+
+use crate::event_loop::Loop;
+use crate::imports::imports;
+use crate::python::guard::{boolean, none};
+use crate::python::heap_type::{
+    HeapType, attribute, check_size, getter, method_fast, method_noargs, method_one,
+};
+use crate::python::{FastArguments, Ref, RefSlot};
+use crate::tls::names;
+
+use super::construct::or_none;
+use super::layout::{self, Object, State};
+use super::{Tls, flow, write};
+
+type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
+
+/// `_extra` of `asyncio.BaseTransport`, `_high_water`, `_loop`, `_low_water`, `_protocol_paused` of the mix-in.
+const SLOTS: usize = 5;
+
+/// The state of the transport: all else is the protocol's.
+pub(super) struct AppTransport {
+    event_loop: RefSlot,
+    /// The TLS protocol. The two refer to each other until the connection is lost; empty after `close()` was called
+    /// on a closed transport, as a program does that is told of the end: then nothing more will be asked.
+    protocol: RefSlot,
+    closed: Cell<bool>,
+    closed_again: Cell<bool>,
+}
+
+impl State for AppTransport {
+    fn for_each_reference(&self, look: &mut dyn FnMut(&Ref)) {
+        for slot in [&self.event_loop, &self.protocol] {
+            slot.peek(|value| {
+                if let Some(value) = value {
+                    look(value);
+                }
+            });
+        }
+    }
+
+    fn drop_references(&self) {
+        let taken = (self.event_loop.take(), self.protocol.take());
+        drop(taken);
+    }
+
+    /// Dropped without `close()`: the stdlib's `ResourceWarning`, in its words.
+    fn finalize(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.closed.replace(true) {
+            return Ok(());
+        }
+        let py = object.py();
+        let text = "unclosed transport <asyncio._SSLProtocolTransport object>";
+        // Taken at import: at interpreter shutdown nothing can be imported.
+        let warn = crate::imports::imports(py)?.warn.bind(py);
+        warn.call1((text, py.get_type::<PyResourceWarning>()))
+            .map(drop)
+    }
+}
+
+pub(super) fn make_type<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
+    let dict = std::mem::offset_of!(Object<AppTransport, SLOTS>, dict);
+    check_size(base, dict)?;
+    let made = HeapType {
+        name: c"hotloop._core.SSLTransport",
+        size: size_of::<Object<AppTransport, SLOTS>>(),
+        flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
+        slots: layout::slots::<AppTransport, SLOTS>(),
+        methods: methods(),
+        getters: vec![
+            attribute(c"_loop", getter!(get_loop), None),
+            attribute(c"_ssl_protocol", getter!(get_ssl_protocol), None),
+            attribute(c"_closed", getter!(is_closing), Some(set_closed)),
+            attribute(c"_protocol_paused", getter!(is_protocol_paused), None),
+        ],
+        members: layout::members::<AppTransport, SLOTS>(),
+    }
+    .build(base)?;
+    made.setattr("_start_tls_compatible", true)?;
+    let py = base.py();
+    let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
+    made.setattr("_sendfile_compatible", modes.getattr("FALLBACK")?)?;
+    Ok(made)
+}
+
+/// Makes the transport of a TLS protocol.
+pub(super) fn new_transport<'py>(
+    this: &Bound<'py, Loop>,
+    protocol: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    let state = AppTransport {
+        event_loop: RefSlot::new(Some(this.into())),
+        protocol: RefSlot::new(Some(protocol.into())),
+        closed: Cell::new(false),
+        closed_again: Cell::new(false),
+    };
+    layout::allocate::<AppTransport, SLOTS>(imports(py)?.tls_types.transport.bind(py), state)
+}
+
+/// The connection is closed or lost: `is_closing()` is true, and the finalizer has nothing to say.
+pub(super) fn mark_closed(transport: &Bound<'_, PyAny>) {
+    of(transport).closed.set(true);
+}
+
+/// The connection is lost.
+pub(super) fn connection_lost(transport: &Bound<'_, PyAny>) {
+    let state = of(transport);
+    state.closed.set(true);
+    if state.closed_again.get() {
+        drop(state.protocol.take());
+    }
+}
+
+fn of<'a>(object: &'a Bound<'_, PyAny>) -> &'a AppTransport {
+    // SAFETY: A4: methods of the type are called on its instances only, and `Tls` keeps one of them.
+    unsafe { &(*object.as_ptr().cast::<Object<AppTransport, SLOTS>>()).state }
+}
+
+/// The TLS protocol; `RuntimeError` after the end.
+fn open<'py>(slf: &Slf<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    protocol(slf).ok_or_else(|| PyRuntimeError::new_err("the transport is closed"))
+}
+
+/// The TLS protocol; nothing after the end.
+fn protocol<'py>(slf: &Slf<'_, 'py>) -> Option<Bound<'py, PyAny>> {
+    let py = slf.py();
+    of(slf)
+        .protocol
+        .get(py)
+        .map(|protocol| protocol.into_bound(py))
+}
+
+#[rustfmt::skip] // a table
+fn methods() -> Vec<ffi::PyMethodDef> {
+    vec![
+        method_fast!(c"write", c"Encrypt and send bytes-like data.", write_method),
+        method_fast!(c"writelines", c"Encrypt and send each bytes-like object of an iterable, in one system call.", writelines),
+        method_noargs!(c"write_eof", c"Not possible with TLS: NotImplementedError.", write_eof),
+        method_noargs!(c"can_write_eof", c"Return False.", can_write_eof),
+        method_noargs!(c"close", c"Flush, say goodbye to the peer, and close.", close),
+        method_noargs!(c"abort", c"Close at once; what is queued is lost.", abort),
+        method_noargs!(c"is_closing", c"Return True if the transport is closing or closed.", is_closing),
+        method_noargs!(c"is_reading", c"Return True if the transport delivers data.", is_reading),
+        method_noargs!(c"pause_reading", c"Stop calling data_received().", pause_reading),
+        method_noargs!(c"resume_reading", c"Call data_received() again.", resume_reading),
+        method_fast!(c"set_protocol", c"Set a new protocol.", set_protocol),
+        method_noargs!(c"get_protocol", c"Return the current protocol.", get_protocol),
+        method_fast!(c"get_extra_info", c"get_extra_info($self, /, name, default=None)\n--\n\nReturn information about the connection.", get_extra_info),
+        method_fast!(c"set_write_buffer_limits", c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSet the marks of flow control for writing, in bytes.", set_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_limits", c"Return (low, high), in bytes.", get_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_size", c"Return the number of bytes that wait, in all layers.", get_write_buffer_size),
+        method_fast!(c"set_read_buffer_limits", c"set_read_buffer_limits($self, /, high=None, low=None)\n--\n\nSet the marks between which received data may wait, in bytes.", set_read_buffer_limits),
+        method_noargs!(c"get_read_buffer_limits", c"Return (low, high), in bytes.", get_read_buffer_limits),
+        method_noargs!(c"get_read_buffer_size", c"Return the number of bytes that were received and not decrypted.", get_read_buffer_size),
+        method_one!(c"_force_close", c"Close at once with an exception or None.", force_close),
+        method_one!(c"_test__append_write_backlog", c"For asyncio's tests: as if the data had been written before the handshake.", append_backlog),
+    ]
+}
+
+fn write_method<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let data = arguments.single("write", "data")?;
+    match protocol(&slf) {
+        Some(protocol) => Tls::of(&protocol).write(&protocol, &data)?,
+        None => write::check_type(&data)?,
+    }
+    Ok(none(py))
+}
+
+fn writelines<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let list = arguments.single("writelines", "list_of_data")?;
+    if let Some(protocol) = protocol(&slf) {
+        Tls::of(&protocol).writelines(&protocol, &list)?;
+    }
+    Ok(none(py))
+}
+
+fn write_eof<'py>(_: Python<'py>, _: Slf<'_, 'py>) -> PyResult<Ref> {
+    Err(PyNotImplementedError::new_err(()))
+}
+
+fn can_write_eof<'py>(py: Python<'py>, _: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, false))
+}
+
+fn close<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let state = of(&slf);
+    let again = state.closed.replace(true);
+    let Some(protocol) = protocol(&slf) else {
+        return Ok(none(py));
+    };
+    let tls = Tls::of(&protocol);
+    if !again {
+        tls.start_shutdown(&protocol)?;
+    } else if tls.transport.is_some() {
+        state.closed_again.set(true);
+    } else {
+        drop(state.protocol.take());
+    }
+    Ok(none(py))
+}
+
+fn abort<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    of(&slf).closed.set(true);
+    if let Some(protocol) = protocol(&slf) {
+        Tls::of(&protocol).abort(&protocol, None)?;
+    }
+    Ok(none(py))
+}
+
+fn force_close<'py>(py: Python<'py>, slf: Slf<'_, 'py>, error: Slf<'_, 'py>) -> PyResult<Ref> {
+    of(&slf).closed.set(true);
+    if let Some(protocol) = protocol(&slf) {
+        Tls::of(&protocol).abort(&protocol, Some(&error))?;
+    }
+    Ok(none(py))
+}
+
+fn is_closing<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(boolean(py, of(&slf).closed.get()))
+}
+
+fn is_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let reading = protocol(&slf).is_some_and(|tls| !Tls::of(&tls).app_reading_paused.get());
+    Ok(boolean(py, reading))
+}
+
+fn pause_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    if let Some(protocol) = protocol(&slf) {
+        Tls::of(&protocol).app_reading_paused.set(true);
+    }
+    Ok(none(py))
+}
+
+fn resume_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    if let Some(protocol) = protocol(&slf) {
+        Tls::of(&protocol).resume_reading(&protocol)?;
+    }
+    Ok(none(py))
+}
+
+fn set_protocol<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let new = arguments.single("set_protocol", "protocol")?;
+    if let Some(protocol) = protocol(&slf) {
+        Tls::of(&protocol).set_app_protocol(&new)?;
+    }
+    Ok(none(py))
+}
+
+fn get_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(protocol(&slf).map_or_else(
+        || none(py),
+        |protocol| or_none(py, &Tls::of(&protocol).app_protocol),
+    ))
+}
+
+fn get_extra_info<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
+    let Some(name) = name else {
+        return Err(PyTypeError::new_err(
+            "_SSLProtocolTransport.get_extra_info() missing 1 required positional argument: 'name'",
+        ));
+    };
+    let default = default.map_or_else(|| none(py), |default| (&*default).into());
+    match protocol(&slf) {
+        Some(protocol) => extra_info(&protocol, &name, default),
+        None => Ok(default),
+    }
+}
+
+/// What the TLS protocol knows, or else the transport under it.
+pub(super) fn extra_info(
+    protocol: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyAny>,
+    default: Ref,
+) -> PyResult<Ref> {
+    let py = protocol.py();
+    let tls = Tls::of(protocol);
+    if let Some(value) = tls.extra.bind(py).cast::<PyDict>()?.get_item(name)? {
+        return Ok(value.into());
+    }
+    match tls.transport.get(py) {
+        Some(transport) => Ok(transport
+            .bind(py)
+            .call_method1(intern!(py, "get_extra_info"), (name, default.bind(py)))?
+            .into()),
+        None => Ok(default),
+    }
+}
+
+fn set_write_buffer_limits<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let [high, low] = arguments.named("set_write_buffer_limits", ["high", "low"])?;
+    let (high, low) = (high.as_deref(), low.as_deref());
+    let protocol = open(&slf)?;
+    let tls = Tls::of(&protocol);
+    let marks = flow::marks(high, low, names(py)?.high_water_write, py)?;
+    tls.outgoing_marks.set(marks);
+    tls.control_app_writing(&protocol)?;
+    Ok(none(py))
+}
+
+fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let marks = Tls::of(&open(&slf)?).outgoing_marks.get();
+    Ok(marks.into_pyobject(py)?.into())
+}
+
+fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let size = match protocol(&slf) {
+        Some(protocol) => Tls::of(&protocol).write_buffer_size(py)?,
+        None => 0,
+    };
+    Ok(size.into_pyobject(py)?.into())
+}
+
+fn set_read_buffer_limits<'py>(
+    py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let [high, low] = arguments.named("set_read_buffer_limits", ["high", "low"])?;
+    let (high, low) = (high.as_deref(), low.as_deref());
+    let protocol = open(&slf)?;
+    let tls = Tls::of(&protocol);
+    let marks = flow::marks(high, low, names(py)?.high_water_read, py)?;
+    tls.incoming_marks.set(marks);
+    tls.control_ssl_reading(&protocol)?;
+    Ok(none(py))
+}
+
+fn get_read_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let marks = Tls::of(&open(&slf)?).incoming_marks.get();
+    Ok(marks.into_pyobject(py)?.into())
+}
+
+fn get_read_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let size = match protocol(&slf) {
+        Some(protocol) => Tls::of(&protocol).engine.waiting_in(py)?,
+        None => 0,
+    };
+    Ok(size.into_pyobject(py)?.into())
+}
+
+fn append_backlog<'py>(py: Python<'py>, slf: Slf<'_, 'py>, data: Slf<'_, 'py>) -> PyResult<Ref> {
+    Tls::of(&open(&slf)?).append_backlog(&data)?;
+    Ok(none(py))
+}
+
+fn get_loop<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(or_none(py, &of(&slf).event_loop))
+}
+
+fn get_ssl_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Ok(or_none(py, &of(&slf).protocol))
+}
+
+fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    let paused = protocol(&slf).is_some_and(|tls| Tls::of(&tls).app_writing_paused.get());
+    Ok(boolean(py, paused))
+}
+
+unsafe extern "C" fn set_closed(
+    slf: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    // SAFETY: A1, A6: called by the interpreter, which holds both objects; the value is null for `del`.
+    unsafe {
+        crate::python::guard(|py| {
+            let slf = Borrowed::from_ptr(py, slf);
+            let closed = match Borrowed::from_ptr_or_opt(py, value) {
+                Some(value) => value.is_truthy()?,
+                None => return Err(PyTypeError::new_err("cannot delete this attribute")),
+            };
+            of(&slf).closed.set(closed);
+            Ok(0)
+        })
+    }
+}

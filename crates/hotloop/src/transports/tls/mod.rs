@@ -1,0 +1,338 @@
+//! The native TLS transport: a protocol that stands on another transport, and the transport that it offers.
+//!
+//! The state machine, the moments of its callbacks and the words of its errors are those of `asyncio.sslproto`:
+//! [`Tls`] is what `SSLProtocol` is there, an `asyncio.BufferedProtocol` that any transport can drive; and
+//! [`app::AppTransport`] is what a program gets. On a native stream transport of the same loop the two meet without
+//! Python in between: received bytes go from the loop's buffer to OpenSSL, records to the stream's `send`.
+//!
+//! Flow control counts the whole stack: plain text that waits, records that wait, and what a native stream under us
+//! has not sent yet.
+
+mod app;
+mod attributes;
+mod construct;
+mod flow;
+mod handshake;
+mod layout;
+mod read;
+mod shutdown;
+mod write;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use crate::python::make;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
+
+use crate::event_loop::Loop;
+use crate::imports::imports;
+use crate::python::heap_type::{HeapType, check_size};
+use crate::python::{Ref, RefSlot};
+use crate::tls::{Engine, names};
+
+pub(crate) use construct::{Options, new_protocol};
+use layout::{Object, State};
+use write::Plain;
+
+/// `asyncio.sslproto.SSLProtocolState`.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Phase {
+    Unwrapped,
+    Handshake,
+    Wrapped,
+    Flushing,
+    Shutdown,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unwrapped => "UNWRAPPED",
+            Self::Handshake => "DO_HANDSHAKE",
+            Self::Wrapped => "WRAPPED",
+            Self::Flushing => "FLUSHING",
+            Self::Shutdown => "SHUTDOWN",
+        }
+    }
+}
+
+/// `asyncio.sslproto.AppProtocolState`: how far the program's protocol was told.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Told {
+    Nothing,
+    Made,
+    Eof,
+    Lost,
+}
+
+/// The state of one TLS connection.
+pub(crate) struct Tls {
+    event_loop: RefSlot,
+    app_protocol: RefSlot,
+    /// Whether the program's protocol is a `BufferedProtocol`.
+    app_buffered: Cell<bool>,
+    app_transport: RefSlot,
+    /// The transport under us.
+    transport: RefSlot,
+    /// Whether that is a native stream transport of the same loop.
+    native: Cell<bool>,
+    waiter: RefSlot,
+    context: Ref,
+    server_side: bool,
+    server_hostname: Ref,
+    handshake_timeout: Ref,
+    shutdown_timeout: Ref,
+    handshake_timer: RefSlot,
+    shutdown_timer: RefSlot,
+    /// When the handshake began, in seconds of the loop's clock; noted in debug mode.
+    handshake_start: Cell<Option<f64>>,
+    /// What `get_extra_info` knows beyond the transport under us: a dict.
+    extra: Ref,
+    /// The `ssl.SSLObject`.
+    object: Ref,
+    engine: Engine,
+    phase: Cell<Phase>,
+    told: Cell<Told>,
+    lost: Cell<u32>,
+    eof_received: Cell<bool>,
+    /// Plain text that could not be encrypted yet, with how much of the first piece was.
+    backlog: RefCell<VecDeque<Plain>>,
+    backlog_size: Cell<usize>,
+    /// The transport under us has asked us to pause writing.
+    ssl_writing_paused: Cell<bool>,
+    /// We have asked it to pause reading.
+    ssl_reading_paused: Cell<bool>,
+    app_reading_paused: Cell<bool>,
+    app_writing_paused: Cell<bool>,
+    incoming_marks: Cell<(usize, usize)>,
+    outgoing_marks: Cell<(usize, usize)>,
+    /// A bytearray that a foreign transport receives into, made when one asks.
+    receive_buffer: RefSlot,
+}
+
+/// The two types.
+pub(crate) struct TlsTypes {
+    /// Over `asyncio.BufferedProtocol`.
+    pub(crate) protocol: Py<PyType>,
+    /// Over `asyncio.transports._FlowControlMixin`, as asyncio's own.
+    pub(crate) transport: Py<PyType>,
+}
+
+pub(crate) fn make_types(py: Python<'_>) -> PyResult<TlsTypes> {
+    let base = |module: &str, name: &str| -> PyResult<Bound<'_, PyType>> {
+        Ok(py.import(module)?.getattr(name)?.cast_into::<PyType>()?)
+    };
+    let protocol_base = base("asyncio.protocols", "BufferedProtocol")?;
+    check_size(&protocol_base, std::mem::offset_of!(Object<Tls, 0>, dict))?;
+    let protocol = HeapType {
+        name: c"hotloop._core.SSLProtocol",
+        size: size_of::<Object<Tls, 0>>(),
+        flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
+        slots: layout::slots::<Tls, 0>(),
+        methods: attributes::methods(),
+        getters: attributes::getters(),
+        members: layout::members::<Tls, 0>(),
+    }
+    .build(&protocol_base)?;
+    protocol.setattr("max_size", crate::event_loop::READ_BUFFER_SIZE)?;
+    let transport = app::make_type(&base("asyncio.transports", "_FlowControlMixin")?)?;
+    Ok(TlsTypes {
+        protocol: protocol.unbind(),
+        transport: transport.unbind(),
+    })
+}
+
+impl Tls {
+    /// The state inside a protocol object.
+    pub(crate) fn of<'a>(object: &'a Bound<'_, PyAny>) -> &'a Self {
+        // SAFETY: A4: methods of the type are called on its instances only; `is_tls` and the slot of the
+        // application's transport answer for the other uses.
+        unsafe { &(*object.as_ptr().cast::<Object<Self, 0>>()).state }
+    }
+
+    /// Whether an object is a protocol of this type.
+    pub(crate) fn is_tls(object: &Bound<'_, PyAny>) -> bool {
+        imports(object.py()).is_ok_and(|imports| object.get_type().is(&imports.tls_types.protocol))
+    }
+
+    /// The loop.
+    fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Loop>> {
+        let event_loop = self.event_loop.get(py)?;
+        // SAFETY: A4: only `new_protocol` stores it, and it is given a `Loop`.
+        Some(unsafe { event_loop.into_bound(py).cast_into_unchecked() })
+    }
+
+    fn is_debugging(&self, py: Python<'_>) -> bool {
+        self.event_loop(py)
+            .is_some_and(|this| this.get().debug.get())
+    }
+
+    /// Goes to another state of the machine.
+    ///
+    /// # Errors
+    /// `RuntimeError` if there is no way from here to there.
+    fn enter(&self, next: Phase) -> PyResult<()> {
+        use Phase::{Flushing, Handshake, Shutdown, Unwrapped, Wrapped};
+        let now = self.phase.get();
+        let allowed = matches!(
+            (now, next),
+            (_, Unwrapped)
+                | (Unwrapped, Handshake)
+                | (Handshake, Wrapped)
+                | (Wrapped, Flushing)
+                | (Flushing, Shutdown)
+        );
+        if !allowed {
+            let message = format!(
+                "cannot switch state from SSLProtocolState.{} to SSLProtocolState.{}",
+                now.name(),
+                next.name()
+            );
+            return Err(pyo3::exceptions::PyRuntimeError::new_err(message));
+        }
+        self.phase.set(next);
+        Ok(())
+    }
+
+    /// Calls one of our own methods in the next iteration.
+    fn call_soon(&self, protocol: &Bound<'_, PyAny>, method: &str) -> PyResult<()> {
+        let py = protocol.py();
+        let Some(this) = self.event_loop(py) else {
+            return Ok(());
+        };
+        let callback = protocol.getattr(method)?;
+        Loop::call_soon_native(&this, callback.into(), PyTuple::empty(py).into())
+    }
+
+    /// After an OpenSSL operation: does what somebody wanted meanwhile, in the next iteration (T6).
+    fn after_operation(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.engine.turn().take_wanted() {
+            self.call_soon(protocol, "_proceed")
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Does what the state asks for: records have come, or an operation was put off.
+    fn proceed(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        match self.phase.get() {
+            Phase::Unwrapped => Ok(()),
+            Phase::Handshake => self.do_handshake(protocol),
+            Phase::Wrapped => self.do_read(protocol),
+            Phase::Flushing => self.do_flush(protocol),
+            Phase::Shutdown => self.do_shutdown(protocol),
+        }
+    }
+
+    /// An error after which the connection is useless.
+    fn fatal_error(
+        &self,
+        protocol: &Bound<'_, PyAny>,
+        error: PyErr,
+        message: &str,
+    ) -> PyResult<()> {
+        let py = protocol.py();
+        let is_os_error = error.is_instance_of::<pyo3::exceptions::PyOSError>(py);
+        let is_cancelled = error.matches(py, names(py)?.cancelled_error.bind(py))?;
+        let exception = error.into_value(py).into_bound(py).into_any();
+        let transport = self.transport.get(py);
+        if let Some(transport) = &transport {
+            let transport = transport.bind(py);
+            transport.call_method1(intern!(py, "_force_close"), (&exception,))?;
+        }
+        let Some(this) = self.event_loop(py) else {
+            return Ok(());
+        };
+        if is_os_error {
+            if this.get().debug.get() {
+                let named = make::dict(py)?;
+                named.set_item("exc_info", &exception)?;
+                let logger = imports(py)?.logger.bind(py);
+                logger.call_method("debug", ("%r: %s", protocol, message), Some(&named))?;
+            }
+        } else if !is_cancelled {
+            let context = make::dict(py)?;
+            context.set_item("message", message)?;
+            context.set_item("exception", &exception)?;
+            context.set_item("transport", transport.map(|object| object.into_bound(py)))?;
+            context.set_item("protocol", protocol)?;
+            this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
+        }
+        Ok(())
+    }
+
+    /// The value of a result, with `except Exception` around it: the error closes the connection.
+    fn or_fatal(
+        &self,
+        protocol: &Bound<'_, PyAny>,
+        result: PyResult<()>,
+        message: &str,
+    ) -> PyResult<()> {
+        match result {
+            Err(error) if error.is_instance_of::<pyo3::exceptions::PyException>(protocol.py()) => {
+                self.fatal_error(protocol, error, message)
+            }
+            result => result,
+        }
+    }
+
+    fn wake_waiter(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let Some(waiter) = self.waiter.take() else {
+            return Ok(());
+        };
+        let waiter = waiter.bind(py);
+        if waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
+            return Ok(());
+        }
+        match error {
+            Some(error) => waiter.call_method1(intern!(py, "set_exception"), (error,)),
+            None => waiter.call_method1(intern!(py, "set_result"), (py.None(),)),
+        }
+        .map(drop)
+    }
+
+    fn cancel_timer(&self, py: Python<'_>, timer: &RefSlot) -> PyResult<()> {
+        match timer.take() {
+            Some(timer) => timer.bind(py).call_method0(intern!(py, "cancel")).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+impl State for Tls {
+    fn for_each_reference(&self, look: &mut dyn FnMut(&Ref)) {
+        for slot in self.slots() {
+            slot.peek(|value| {
+                if let Some(value) = value {
+                    look(value);
+                }
+            });
+        }
+        for object in [&self.context, &self.extra, &self.object] {
+            look(object);
+        }
+    }
+
+    fn drop_references(&self) {
+        let taken: Vec<_> = self.slots().iter().map(|slot| slot.take()).collect();
+        drop(taken);
+    }
+}
+
+impl Tls {
+    fn slots(&self) -> [&RefSlot; 8] {
+        [
+            &self.event_loop,
+            &self.app_protocol,
+            &self.app_transport,
+            &self.transport,
+            &self.waiter,
+            &self.handshake_timer,
+            &self.shutdown_timer,
+            &self.receive_buffer,
+        ]
+    }
+}

@@ -1,0 +1,295 @@
+//! Writing: plain text becomes records, and the records of one call leave in one `send`.
+
+use crate::python::make;
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+
+use crate::imports::imports;
+use crate::python::{Buffer, Ref};
+use crate::transports::stream::Stream;
+
+use super::read::RECORD;
+use super::{Phase, Tls};
+
+/// Records are handed on when so many bytes of them are there, also in the middle of a large write.
+const SEND_AT: usize = 256 * 1024;
+
+/// Plain text that waits, without the part that was encrypted.
+pub(super) struct Plain {
+    text: Text,
+    start: usize,
+}
+
+enum Text {
+    /// An exact `bytes` object, which cannot change and whose release runs no code.
+    Bytes(Ref),
+    /// A copy of anything else.
+    Copy(Vec<u8>),
+}
+
+impl Plain {
+    fn of(data: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let text = if data.is_exact_instance_of::<PyBytes>() {
+            Text::Bytes(data.into())
+        } else {
+            Text::Copy(Buffer::read(data)?.bytes().to_vec())
+        };
+        Ok(Self { text, start: 0 })
+    }
+
+    fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
+        let all = match &self.text {
+            Text::Bytes(bytes) => {
+                // SAFETY: A2, A4: made only of exact `bytes` objects; the reference in `self` keeps the memory, which
+                // never changes.
+                unsafe {
+                    let object = bytes.bind(py).as_ptr();
+                    let start = pyo3::ffi::PyBytes_AS_STRING(object).cast::<u8>();
+                    std::slice::from_raw_parts(start, pyo3::ffi::Py_SIZE(object).unsigned_abs())
+                }
+            }
+            Text::Copy(copy) => copy,
+        };
+        all.get(self.start..).unwrap_or_default()
+    }
+}
+
+impl Tls {
+    /// `transport.write(data)`.
+    pub(super) fn write(
+        &self,
+        protocol: &Bound<'_, PyAny>,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        check_type(data)?;
+        if data.len()? == 0 {
+            return Ok(());
+        }
+        if self.count_lost_write(data.py())? {
+            return Ok(());
+        }
+        let result = if self.phase.get() == Phase::Wrapped && self.backlog_size.get() == 0 {
+            self.write_now(protocol, data)
+        } else {
+            self.push(Plain::of(data)?, data.py());
+            self.write_backlog(protocol)
+        };
+        self.or_fatal(protocol, result, "Fatal error on SSL protocol")
+    }
+
+    /// `transport.writelines(list_of_data)`: small pieces share records.
+    pub(super) fn writelines(
+        &self,
+        protocol: &Bound<'_, PyAny>,
+        list: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = protocol.py();
+        if self.count_lost_write(py)? {
+            return Ok(());
+        }
+        for data in list.try_iter()? {
+            let piece = Plain::of(&data?)?;
+            self.push(piece, py);
+        }
+        let result = self.write_backlog(protocol);
+        self.or_fatal(protocol, result, "Fatal error on SSL protocol")
+    }
+
+    /// A write after the end: counted; asyncio warns after some of them.
+    fn count_lost_write(&self, py: Python<'_>) -> PyResult<bool> {
+        if matches!(self.phase.get(), Phase::Handshake | Phase::Wrapped) {
+            return Ok(false);
+        }
+        let imports = imports(py)?;
+        if self.lost.get() >= imports.log_threshold_for_lost_writes {
+            let logger = imports.logger.bind(py);
+            logger.call_method1(intern!(py, "warning"), ("SSL connection is closed",))?;
+        }
+        self.lost.set(self.lost.get().saturating_add(1));
+        Ok(true)
+    }
+
+    /// Puts plain text behind what waits, without a try to encrypt it.
+    pub(super) fn append_backlog(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.push(Plain::of(data)?, data.py());
+        Ok(())
+    }
+
+    fn push(&self, piece: Plain, py: Python<'_>) {
+        let length = piece.bytes(py).len();
+        if length > 0 {
+            self.backlog.borrow_mut().push_back(piece);
+            self.backlog_size.set(self.backlog_size.get() + length);
+        }
+    }
+
+    /// Encrypts straight from the program's memory.
+    fn write_now(&self, protocol: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = protocol.py();
+        if data.is_exact_instance_of::<PyBytes>() {
+            let mut piece = Plain::of(data)?;
+            self.encrypt(protocol, &mut piece)?;
+            self.push(piece, py);
+        } else {
+            let buffer = Buffer::read(data)?;
+            if buffer.bytes().len() > SEND_AT {
+                // Sending can run Python code, which must not change what is still to be encrypted.
+                self.push(Plain::of(data)?, py);
+                return self.do_write(protocol);
+            }
+            self.lend_buffer(py);
+            let written = self.engine.write(py, buffer.bytes())?;
+            let rest = buffer.bytes().get(written..).unwrap_or_default().to_vec();
+            let text = Text::Copy(rest);
+            self.push(Plain { text, start: 0 }, py);
+        }
+        self.process_outgoing(protocol)?;
+        self.after_operation(protocol)
+    }
+
+    fn write_backlog(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.phase.get() == Phase::Wrapped {
+            self.do_write(protocol)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Encrypts what waits and hands the records on.
+    pub(super) fn do_write(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = protocol.py();
+        while !self.engine.turn().is_taken()
+            && let Some(mut piece) = self.next_piece(py)
+        {
+            let length = piece.bytes(py).len();
+            let result = self.encrypt(protocol, &mut piece);
+            let rest = piece.bytes(py).len();
+            self.backlog_size
+                .set(self.backlog_size.get() - (length - rest));
+            if rest > 0 {
+                self.backlog.borrow_mut().push_front(piece);
+                result?;
+                break;
+            }
+            result?;
+        }
+        if self.engine.turn().is_taken() {
+            let _ = self.engine.turn().begin(); // it is taken, so this only notes the wish
+        }
+        self.process_outgoing(protocol)?;
+        self.after_operation(protocol)
+    }
+
+    /// The first piece that waits, with the next ones if all together fit into one record.
+    fn next_piece(&self, py: Python<'_>) -> Option<Plain> {
+        let mut backlog = self.backlog.borrow_mut();
+        let first = backlog.pop_front()?;
+        let length = first.bytes(py).len();
+        let fits = |piece: Option<&Plain>, length| {
+            piece.is_some_and(|piece| length + piece.bytes(py).len() <= RECORD)
+        };
+        if !fits(backlog.front(), length) {
+            return Some(first);
+        }
+        let mut joined = Vec::with_capacity(self.backlog_size.get().min(RECORD));
+        joined.extend_from_slice(first.bytes(py));
+        let mut used = vec![first];
+        while fits(backlog.front(), joined.len())
+            && let Some(next) = backlog.pop_front()
+        {
+            joined.extend_from_slice(next.bytes(py));
+            used.push(next);
+        }
+        drop(backlog);
+        drop(used); // exact `bytes` and copies: no Python code runs
+        Some(Plain {
+            text: Text::Copy(joined),
+            start: 0,
+        })
+    }
+
+    /// Encrypts a piece, handing records on in between if it is a large one; what is left is what OpenSSL did not take.
+    fn encrypt(&self, protocol: &Bound<'_, PyAny>, piece: &mut Plain) -> PyResult<()> {
+        let py = protocol.py();
+        loop {
+            self.lend_buffer(py);
+            let bytes = piece.bytes(py);
+            let chunk = bytes.get(..SEND_AT.min(bytes.len())).unwrap_or_default();
+            let (chunk_length, all) = (chunk.len(), bytes.len());
+            let written = self.engine.write(py, chunk)?;
+            piece.start += written;
+            if written < chunk_length || written == all {
+                return Ok(());
+            }
+            self.send_records(py)?;
+        }
+    }
+
+    /// Gives the engine the loop's buffer for records.
+    fn lend_buffer(&self, py: Python<'_>) {
+        self.engine.offer_buffer(|| {
+            self.event_loop(py)
+                .map(|this| this.get().take_record_buffer())
+                .unwrap_or_default()
+        });
+    }
+
+    /// Hands the records on, and looks at the marks of flow control.
+    pub(super) fn process_outgoing(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.send_records(protocol.py())?;
+        self.control_app_writing(protocol)
+    }
+
+    fn send_records(&self, py: Python<'_>) -> PyResult<()> {
+        if self.ssl_writing_paused.get() {
+            return Ok(());
+        }
+        let Some(transport) = self.transport.get(py) else {
+            return Ok(());
+        };
+        let transport = transport.bind(py);
+        let mut records = self.engine.take_records(py)?;
+        let mut result = Ok(());
+        if records.is_empty() {
+            // Perhaps an empty buffer of the loop.
+        } else if self.native.get() {
+            result = Stream::of(&transport).write_records(&transport, &records);
+        } else {
+            let data = make::bytes(py, &records)?;
+            result = transport
+                .call_method1(intern!(py, "write"), (data,))
+                .map(drop);
+        }
+        if records.capacity() > 0
+            && let Some(this) = self.event_loop(py)
+        {
+            records.clear();
+            this.get().return_record_buffer(records);
+        }
+        result
+    }
+
+    /// The connection is lost: what waits is dropped.
+    pub(super) fn drop_waiting(&self, py: Python<'_>) -> PyResult<()> {
+        let pieces = std::mem::take(&mut *self.backlog.borrow_mut());
+        self.backlog_size.set(0);
+        drop(pieces);
+        self.engine.take_records(py).map(drop)
+    }
+}
+
+/// `TypeError` for what `transport.write` does not take, in asyncio's words.
+pub(super) fn check_type(data: &Bound<'_, PyAny>) -> PyResult<()> {
+    let known = data.is_instance_of::<PyBytes>()
+        || data.is_instance_of::<PyByteArray>()
+        || data.is_instance_of::<PyMemoryView>();
+    if known {
+        return Ok(());
+    }
+    Err(PyTypeError::new_err(format!(
+        "data: expecting a bytes-like instance, got {}",
+        data.get_type().name()?
+    )))
+}

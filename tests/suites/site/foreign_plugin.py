@@ -1,0 +1,58 @@
+"""A pytest plugin that writes how each test ended as a line of JSON, and binds uvloop's own tests.
+
+Loaded with `-p foreign_plugin` by `foreign.py`. A line is written when a test begins and when it
+ends, so that a crash shows in which test it was. `HOTLOOP_FOREIGN_OUT` is the file's path.
+"""
+
+import json
+import os
+
+import pytest
+
+_out = open(os.environ["HOTLOOP_FOREIGN_OUT"], "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+_outcomes: dict = {}
+_owner = os.getpid()
+
+
+def pytest_configure() -> None:
+    if os.environ.get("HOTLOOP_FOREIGN_BIND") == "uvloop":
+        _bind_uvloop()
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    _write(event="start", test=nodeid)
+    _outcomes[nodeid] = ("passed", "")
+
+
+def pytest_runtest_logreport(report: "pytest.TestReport") -> None:
+    if report.failed:
+        detail = report.longreprtext[-4000:]
+        _outcomes[report.nodeid] = ("failed", f"{report.when}: {detail}")
+    elif report.skipped and _outcomes.get(report.nodeid, ("", ""))[0] == "passed":
+        _outcomes[report.nodeid] = ("skipped", str(report.longrepr)[-500:])
+
+
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    outcome, detail = _outcomes.pop(nodeid, ("passed", ""))
+    _write(event="end", test=nodeid, outcome=outcome, detail=detail)
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    _write(event="done", status=int(exitstatus))
+
+
+def pytest_unconfigure() -> None:
+    _out.close()
+
+
+def _write(**line: object) -> None:
+    if os.getpid() == _owner:  # a forked child of a test is not the one that runs the tests
+        _out.write(json.dumps(line) + "\n")
+
+
+def _bind_uvloop() -> None:
+    """Let the classes that test uvloop's loop test asyncio's default loop, whatever that is."""
+    from uvloop import _testbase
+
+    for name in ("implementation", "new_loop", "new_policy"):
+        setattr(_testbase.UVTestCase, name, getattr(_testbase.AIOTestCase, name))

@@ -1,0 +1,316 @@
+"""`python -m hotloop bench`: what it prints and writes. Nothing here looks at how fast anything is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotloop.bench import checks, command, load, machine, ratios
+from hotloop.bench.catalogue import BY_NAME, SCENARIOS, Served
+from hotloop.bench.local import programs
+from hotloop.bench.loops import LoopNotInstalled, make_loop
+from hotloop.bench.measurements import FLOOR
+from hotloop.bench.processes import ChildFailed, Server, Skipped, program, run_to_end
+from hotloop.bench.report import as_text, write_page
+from hotloop.bench.results import Results, UnknownFormat
+
+pytestmark = pytest.mark.hotloop_only
+
+ABOUT: dict[str, Any] = {
+    "machine": {"processor": "one", "cpus": "2", "system": "Linux", "python": "CPython", "compiler": "c"},
+    "cpus": {"measured": 1, "load": 0},
+    "rounds": 2,
+    "seconds": 1.0,
+    "load": "the native load generator",
+    "packages": {"uvicorn": "1"},
+    "date": "2026-01-01",
+}  # fmt: skip
+
+
+def bench(*words: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, with warnings as errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "hotloop", "bench", *words],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == expected, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.parametrize("scenario", ["call_soon", "echo", "visit", "udp", "unix", "startup"])
+def test_a_quick_run_without_the_native_load_writes_what_it_measured(
+    scenario: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "results.json"
+    done = bench(
+        *("--quick", "--seconds", "0.02", "--only", scenario, "--loops", "hotloop,asyncio"),
+        *("--load", "python", "--json", str(path)),
+    )
+
+    assert BY_NAME[scenario].title in done.stdout
+    document = json.loads(path.read_text())
+    assert document["base"] == "asyncio"
+    assert set(document["loops"]) == {"hotloop", "asyncio"}
+    assert document["failures"] == document["skipped"] == []
+    assert {"processor", "system", "python"} <= document["machine"].keys()
+    assert [(row["scenario"], row["loop"]) for row in document["results"]] == [
+        (scenario, "hotloop"),
+        (scenario, "asyncio"),
+    ]
+    for row in document["results"]:
+        (values,) = row["rounds"].values()
+        assert values[row["metric"]] > 0
+        assert row["ratio"]["rounds"] == 1
+        if isinstance(BY_NAME[scenario], Served):
+            assert {"p50_us", "p99_us", "p999_us", "resident_bytes"} <= values.keys()
+
+
+def test_results_that_were_written_can_be_shown_again(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(invented().as_json())
+    assert bench("--read", str(path)).stdout == as_text(invented()) + "\n"
+
+
+def test_a_loop_that_is_not_installed_is_named() -> None:
+    done = bench("--loops", "no_such_loop", "--only", "call_soon", expected=2)
+    assert "pip install no_such_loop" in done.stderr
+
+
+def test_an_unknown_scenario_is_named() -> None:
+    assert "no scenario no_such_row" in bench("--only", "no_such_row", expected=2).stderr
+
+
+def test_importing_hotloop_imports_nothing_of_the_benchmarks() -> None:
+    code = "import hotloop, sys; sys.exit(any('bench' in name for name in sys.modules))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_child_on_another_loop_does_not_load_hotloop() -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-X", "importtime"),
+            *program("local", "--program", "sleep0", "--loop", "asyncio", "--count", "3")[1:],
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == {"operations": 3}
+    assert "hotloop_bench.tasks" in done.stderr and "hotloop._core" not in done.stderr
+
+
+def test_names_and_programs_of_the_catalogue_exist_once() -> None:
+    assert len(BY_NAME) == len(SCENARIOS)
+    known = programs()
+    for scenario in SCENARIOS:
+        name = getattr(scenario, "program", "")
+        assert not name or name in known, scenario.name
+        assert not isinstance(scenario, Served) or scenario.mode in load.MODES, scenario.name
+
+
+# Without those that need a server, and those that are smaller ones with a longer preparation.
+ALONE = programs().keys() - {"aiohttp_client", "redis_client", "sleeps", "timers_200k"}
+
+
+@pytest.mark.parametrize("name", sorted(ALONE))
+def test_every_program_does_what_it_is_asked_for(name: str) -> None:
+    count = programs()[name].granularity * 2
+    command = program("local", "--program", name, "--loop", "hotloop", "--count", str(count))
+    assert run_to_end(command) == {"operations": count}
+
+
+@pytest.mark.parametrize(
+    ("server", "mode", "options"),
+    [
+        ("echo", "echo", ["--idle", "3"]),
+        ("echo", "echo", ["--tls"]),
+        ("buffered", "echo", ["--size", "300000"]),
+        ("streams", "echo", ["--line"]),
+        ("sock", "echo", []),
+        ("once", "visit", []),
+        ("once", "visit", ["--tls"]),
+        ("http", "http", []),
+        ("udp", "udp", ["--size", "64"]),
+    ],
+)
+def test_the_load_in_python_finds_no_fault_with_a_server(
+    server: str, mode: str, options: list[str]
+) -> None:
+    tls = ["--tls"] if "--tls" in options else []
+    with Server(program("servers", "--program", server, "--loop", "hotloop", *tls)) as serving:
+        kind = "--udp" if mode == "udp" else "--tcp"
+        where = [kind, f"127.0.0.1:{serving.ready['port']}", "--server-pid", str(serving.pid)]
+        window = ["--duration", "0.1", "--warmup", "0.01"]
+        result = run_to_end([*program("load", mode), *where, *window, *options])
+        assert serving.resident_bytes() > 0
+        serving.stop()
+    assert result["operations"] > 0
+    assert result["errors"] == 0 or mode == "udp"
+    # None if the window was over after a single turn, on a machine that had other things to do.
+    assert result["cpu_us"] is None or result["cpu_us"] > 0
+
+
+@pytest.mark.parametrize("tls", [[], ["--tls"]])
+def test_idle_connections_are_held_until_they_are_let_go(tls: list[str]) -> None:
+    with Server(program("servers", "--program", "echo", "--loop", "hotloop", *tls)) as serving:
+        where = ["--tcp", f"127.0.0.1:{serving.ready['port']}", "--connections", "7"]
+        with Server([*program("load", "hold"), *where, *tls]) as holding:
+            assert holding.ready == {"mode": "hold", "connections": 7}
+            holding.stop()
+        serving.stop()
+
+
+def test_a_server_that_ends_badly_is_reported_with_what_it_wrote() -> None:
+    command = program("servers", "--program", "no_such_server", "--loop", "asyncio")
+    with pytest.raises(ChildFailed, match="KeyError: 'no_such_server'"):
+        Server(command).__enter__()
+
+
+def test_what_a_loop_does_not_implement_is_left_out_and_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "bare_loop.py").write_text(
+        "import asyncio\n"
+        "class Loop(asyncio.SelectorEventLoop):\n"
+        "    async def create_server(self, *args, **options):\n"
+        "        raise NotImplementedError\n"
+        "new_event_loop = Loop\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        with pytest.raises(Skipped, match="not implemented"):
+            Server(program("servers", "--program", "echo", "--loop", "bare_loop")).__enter__()
+
+
+def test_a_named_load_generator_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(machine.LoadGeneratorMissing, match="cargo build"):
+        machine.find_load(str(tmp_path / "absent"))
+
+
+def test_loops_are_made_by_name() -> None:
+    loop = make_loop("asyncio")
+    loop.close()
+    with pytest.raises(LoopNotInstalled, match="pip install no_such_loop"):
+        make_loop("no_such_loop")
+    with pytest.raises(LoopNotInstalled, match="no new_event_loop"):
+        make_loop("json")
+
+
+def test_ratios_are_above_one_when_better() -> None:
+    assert ratios.ratio([4, 6], [2, 2]) == ratios.Ratio(2.5, 2, 3, 2)
+    assert ratios.ratio([1.0], [2.0], higher_is_better=False).median == 2
+    with pytest.raises(ValueError):
+        ratios.ratio([], [])
+
+
+def test_only_values_of_the_same_round_are_compared() -> None:
+    results = invented()
+    results.add("echo", "hotloop", 7, {"per_second": 1e9})
+    found = results.compare(BY_NAME["echo"], "hotloop", "uvloop")
+    assert found == ratios.Ratio(1.25, 1.2, 1.3, 2)
+
+
+def test_json_is_read_as_it_was_written() -> None:
+    again = Results.from_json(invented().as_json())
+    assert again == invented()
+    with pytest.raises(UnknownFormat):
+        Results.from_json("[]")
+
+
+def test_checks_beyond_the_ratios_say_what_is_met() -> None:
+    found = {check.text: check for check in checks.checks(invented())}
+    floor = found["CPU per operation to the floor's: echo 1 KiB, 10 connections"]
+    assert (round(floor.found, 3), floor.met) == (1.25, False)
+    latency = found["p99 to uvloop's: echo 1 KiB, 10 connections"]
+    assert (latency.found, latency.met) == (1.0, True)
+
+
+def test_a_loop_that_is_ahead_of_ours_is_named_and_otherwise_the_nearest() -> None:
+    results = invented()
+
+    def compared() -> list[tuple[str, bool]]:
+        return [
+            (check.text, check.met)
+            for check in checks.checks(results)
+            if " to hotloop: " in check.text
+        ]
+
+    assert compared() == [("uvloop to hotloop: echo 1 KiB, 10 connections", True)]
+    results.add("call_soon", "rloop", 0, {"per_second": 8e6})
+    assert compared() == [("rloop to hotloop: call_soon chain", False)]
+
+
+def test_a_page_keeps_what_stands_around_the_results(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    write_page(invented(), page)
+    page.write_text(page.read_text().replace("# Benchmarks", "# Mine") + "\nAnd more.\n")
+
+    write_page(invented(), page)
+
+    text = page.read_text()
+    assert text.startswith("# Mine\n") and text.endswith("\nAnd more.\n")
+    assert text.count("## Scheduling") == 1
+    assert "1.1: met" in text and "FAILED: call_soon on rloop: it broke" in text
+    for drawing in sorted((tmp_path / "benchmarks").iterdir()):
+        assert f"](benchmarks/{drawing.name})" in text
+        assert ElementTree.parse(drawing).getroot().tag.endswith("svg")
+
+
+def test_every_row_of_a_chart_has_a_line_of_its_own(tmp_path: Path) -> None:
+    write_page(invented(), tmp_path / "page.md")
+    root = ElementTree.parse(tmp_path / "page" / "tcp.svg").getroot()
+    titles = {BY_NAME[name].title for name in ("echo", "echo_100")}
+    places = [e.get("y") for e in root.iter() if e.tag.endswith("text") and e.text in titles]
+    assert len(places) == len(set(places)) == 2
+
+
+def test_a_quick_run_is_a_part_of_a_full_one() -> None:
+    quick, full = (
+        command.chosen(command.arguments(words)) for words in (["--quick"], ["--rounds", "1"])
+    )
+    assert full == list(SCENARIOS)
+    assert set(quick) < set(full)
+
+
+def test_the_program_without_a_command_says_how_it_is_used() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hotloop"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "python -m hotloop bench" in done.stderr) == (2, True)
+
+
+def test_a_measurement_leaves_no_socket_file_behind(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    words = ["--quick", "--seconds", "0.02", "--only", "unix", "--loops", "hotloop"]
+    subprocess.run(
+        [sys.executable, "-m", "hotloop", "bench", *words],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def invented() -> Results:
+    """Results as two rounds could have given them."""
+    loops = {"hotloop": "1", "uvloop": "0.23.0", "rloop": "0.5"}
+    results = Results(dict(ABOUT), "uvloop", loops)
+    for number in range(2):
+        results.add("call_soon", "hotloop", number, {"per_second": 4e6 + number})
+        results.add("call_soon", "uvloop", number, {"per_second": 1e6})
+        for name in ("echo", "echo_100"):
+            for loop, rate in (("hotloop", 1.2 + number / 10), ("uvloop", 1.0), (FLOOR, 1.4)):
+                values = {"per_second": rate * 1e5, "cpu_us": 8.0, "user_us": 1.0, "p99_us": 90.0}
+                if loop != FLOOR:
+                    values["cpu_us"] = 10.0
+                results.add(name, loop, number, values)
+    results.failures["call_soon", "rloop"] = "it broke"
+    return results

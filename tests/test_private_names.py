@@ -1,0 +1,145 @@
+"""The table of private asyncio names: true for the running Python, and complete for the sources."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+pytestmark = pytest.mark.hotloop_only
+
+ROOT = Path(__file__).parent.parent
+PRIVATE = r"_[A-Za-z]\w*"
+# Ours, or another module's, although asyncio has something private of that name as well.
+COINCIDENCES = {
+    "_asyncio": "the C half of asyncio, which may be missing",
+    "_closed": "`socket.socket` has it",
+    "_fileno": "a method of `_core.Loop`",
+    "_finished": "a method of `SocketMixin`",
+    "_getframe": "`sys` has it",
+    "_run": "a module of ours",
+    "_sockets": "a module of ours",
+    "_state": "a module of ours",
+}
+
+
+@pytest.fixture(scope="module")
+def table() -> ModuleType:
+    return importlib.import_module("hotloop._private_names")
+
+
+def asyncio_modules() -> list[ModuleType]:
+    package = importlib.import_module("asyncio")
+    names = [info.name for info in pkgutil.iter_modules(package.__path__)]
+    usable = [name for name in names if "windows" not in name and not name.startswith("__")]
+    return [importlib.import_module(f"asyncio.{name}") for name in usable]
+
+
+def names_of_instances(found: type) -> set[str]:
+    """Of the class itself, and what its methods read or set."""
+    names: set[str] = set()
+    for kind in found.__mro__:
+        names.update(vars(kind))
+        for value in vars(kind).values():
+            code = getattr(value, "__code__", None)
+            names.update(code.co_names if code else ())
+    return names
+
+
+def private_names_of_asyncio() -> set[str]:
+    found: set[str] = set()
+    for module in asyncio_modules():
+        found.update(vars(module))
+        for value in vars(module).values():
+            if isinstance(value, type) and value.__module__ in (module.__name__, "_asyncio"):
+                found.update(names_of_instances(value))
+    return {name for name in found if re.fullmatch(PRIVATE, name)}
+
+
+def names_in_python(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type in (tokenize.NAME, tokenize.STRING):
+                yield token.string.strip("\"'")
+
+
+def names_in_rust(path: Path) -> Iterator[str]:
+    source = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
+    yield from re.findall(rf'"({PRIVATE})"', source)
+    yield from re.findall(rf"fn ({PRIVATE})[(<]", source)
+    yield from re.findall(rf"[gs]etter\(({PRIVATE})\)", source)
+
+
+def private_names_of_hotloop() -> dict[str, set[str]]:
+    """Each private name in our sources with the files that have it."""
+    found: dict[str, set[str]] = {}
+    files = [*ROOT.glob("python/hotloop/*.py"), *ROOT.glob("crates/hotloop/src/**/*.rs")]
+    for path in files:
+        if path.name == "_private_names.py":
+            continue
+        names = names_in_python(path) if path.suffix == ".py" else names_in_rust(path)
+        for name in names:
+            if re.fullmatch(PRIVATE, name):
+                found.setdefault(name, set()).add(str(path.relative_to(ROOT)))
+    return found
+
+
+def test_the_running_python_has_what_the_table_says(table):
+    version = sys.version_info[:2]
+    for name in table.TABLE:
+        try:
+            found = table.find(name)
+            there = "()" not in name or name.rpartition(".")[2] in names_of_instances(found)
+        except AttributeError:
+            there = False
+        assert there == table.has(name, version), name
+
+
+def test_every_private_name_of_asyncio_in_the_sources_is_in_the_table(table):
+    known = {name.rpartition(".")[2] for name in table.TABLE} | set(COINCIDENCES)
+    parts = {part for name in table.TABLE for part in name.replace("()", "").split(".")}
+    theirs = private_names_of_asyncio()
+    unknown = {
+        name: sorted(files)
+        for name, files in private_names_of_hotloop().items()
+        if name in theirs and name not in known | parts
+    }
+    assert not unknown, "add these to python/hotloop/_private_names.py"
+
+
+def test_every_name_in_the_table_is_in_the_sources(table):
+    used = private_names_of_hotloop()
+    unused = [name for name in table.TABLE if name.rpartition(".")[2] not in used]
+    assert not unused
+
+
+def test_a_missing_name_is_told_by_name(table, monkeypatch):
+    monkeypatch.setitem(table.TABLE, "events._no_such_name", ((3, 11), None))
+    with pytest.raises(ImportError) as caught:
+        table.check()
+    words = str(caught.value)
+    assert "asyncio.events._no_such_name" in words
+    assert sys.version.split()[0] in words
+    assert "install a version of hotloop" in words
+
+
+def test_a_name_of_another_version_is_not_asked_for(table, monkeypatch):
+    monkeypatch.setitem(table.TABLE, "events._long_gone", ((3, 5), (3, 8)))
+    monkeypatch.setitem(table.TABLE, "events._yet_to_come", ((3, 99), None))
+    table.check()
+
+
+def test_the_check_looks_at_every_name_once(table, monkeypatch):
+    asked = []
+    find = table.find
+    monkeypatch.setattr(table, "find", lambda name: (asked.append(name), find(name)))
+    table.check()
+    names = [name for name in table.TABLE if "()" not in name]
+    assert asked == [name for name in names if table.has(name, sys.version_info[:2])]
