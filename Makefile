@@ -79,6 +79,10 @@ soak: develop $(ready)/tests ## the attacks in their long forms, for SOAK_SECOND
 	$(step) --show "soak, $(SOAK_SECONDS) s, Python $(python_minor)" $(venv_python) \
 		tests/attacks/long_forms.py --seconds $(SOAK_SECONDS) $(ARGS)
 
+.PHONY: valgrind
+valgrind: develop ## a short mixed program under valgrind's memcheck, where there is valgrind
+	$(step) --show "memcheck, Python $(python_minor)" $(venv_python) tests/attacks/memcheck.py --check
+
 .PHONY: foreign-suites
 foreign-suites: develop ## test suites of uvloop, anyio, aiohttp, ... on hotloop (ARGS: --quick, --suite anyio)
 	$(step) --show "foreign suites, Python $(python_minor)" $(venv_python) tests/suites/foreign.py \

@@ -69,12 +69,14 @@ impl HeapType {
                 ffi::PyGetSetDef::default(),
             ));
         }
-        if !self.members.is_empty() {
-            slots.push(leaked(
-                ffi::Py_tp_members,
-                self.members,
-                ffi::PyMemberDef::default(),
-            ));
+        // Unlike methods and getters, these are copied into the type: so much memory need not be kept.
+        let mut members = self.members;
+        if !members.is_empty() {
+            members.push(ffi::PyMemberDef::default());
+            slots.push(ffi::PyType_Slot {
+                slot: ffi::Py_tp_members,
+                pfunc: members.as_mut_ptr().cast(),
+            });
         }
         slots.push(ffi::PyType_Slot::default());
         let mut spec = ffi::PyType_Spec {
@@ -85,7 +87,8 @@ impl HeapType {
             slots: slots.as_mut_ptr(),
         };
         let bases = make::tuple(py, bases)?;
-        // SAFETY: A1, A2: `bases` is alive; name and definitions are static or leaked; A3 by `from_new`.
+        // SAFETY: A1, A2: `bases` and `members` are alive; name and other definitions are static or leaked; A3 by
+        // `from_new`.
         let made = unsafe {
             Ref::from_new(
                 py,
