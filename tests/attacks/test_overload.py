@@ -104,7 +104,7 @@ def test_a_flood_of_connections_does_not_starve_timers(loop):
             accepted.append(transport)
 
     async def main():
-        server = await loop.create_server(Accepted, "127.0.0.1", 0, backlog=100)
+        server = await loop.create_server(Accepted, "127.0.0.1", 0, backlog=2 * many)
         address = helpers.address_of(server)
         iterations = 0
         flooded = 0
