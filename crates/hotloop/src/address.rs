@@ -22,8 +22,12 @@ pub(crate) fn to_python(py: Python<'_>, address: &Address) -> PyResult<Ref> {
         Address::V6(v6) => {
             let host = make::string(py, &address.ip_text())?.into_any();
             let port = make::number(py, v6.port().into())?;
-            let flow = make::number(py, v6.flowinfo())?;
-            make::tuple(py, [host, port, flow, make::number(py, v6.scope_id())?])?.into()
+            let flow = make::number(py, v6.flowinfo().into())?;
+            make::tuple(
+                py,
+                [host, port, flow, make::number(py, v6.scope_id().into())?],
+            )?
+            .into()
         }
         Address::Unix(UnixName::Unnamed) => "".into_pyobject(py)?.into(),
         Address::Unix(UnixName::Path(path)) => decode_path(py, path)?,

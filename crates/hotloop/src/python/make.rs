@@ -16,9 +16,9 @@ pub(crate) fn float(py: Python<'_>, value: f64) -> PyResult<Bound<'_, PyFloat>> 
 }
 
 /// An `int`.
-pub(crate) fn number(py: Python<'_>, value: u32) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn number(py: Python<'_>, value: i64) -> PyResult<Bound<'_, PyAny>> {
     // SAFETY: as above.
-    unsafe { owned(py, ffi::PyLong_FromUnsignedLong(value.into())) }
+    unsafe { owned(py, ffi::PyLong_FromLongLong(value)) }
 }
 
 /// An empty `dict`.

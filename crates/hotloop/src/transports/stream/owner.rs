@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
+use crate::python::make;
 use hotloop_reactor::Address;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -163,7 +164,12 @@ fn adopt(py: Python<'_>, fd: RawFd, users: i32, traits: Traits) -> PyResult<Boun
     let socket = class.call_method1(intern!(py, "__new__"), (class,))?;
     socket.setattr(intern!(py, "_io_refs"), users)?;
     socket.setattr(intern!(py, "_closed"), false)?;
-    let args = (&socket, traits.family, traits.kind, traits.protocol, fd);
+    let numbers = [traits.family, traits.kind, traits.protocol, fd];
+    let mut args = vec![socket.clone()];
+    for number in numbers {
+        args.push(make::number(py, number.into())?);
+    }
+    let args = make::tuple(py, args)?; // `__init__` of a C type is called with a tuple
     imports.raw_socket_init.bind(py).call1(args)?;
     Ok(socket)
 }
