@@ -227,3 +227,16 @@ def test_handles_made_in_one_context_share_its_copy(loop):
     contexts = [found for found in gc.get_objects() if type(found) is contextvars.Context]
     assert len(contexts) < 100
     helpers.run_once(loop)
+
+
+def test_what_a_value_schedules_as_it_is_freed_does_not_wait_for_the_next_event(loop):
+    class Value:
+        def __del__(self):
+            loop.call_soon(loop.stop)
+
+    def schedule():
+        variable.set(Value())
+        loop.call_soon(lambda: None)
+
+    contextvars.copy_context().run(schedule)
+    loop.run_forever()

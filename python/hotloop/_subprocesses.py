@@ -83,9 +83,9 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
 
     def _process_exited(self, returncode: int) -> None:
         super()._process_exited(returncode)
-        if not self._pipes_connected:
-            # connection_lost never comes for pipes that could not be connected (since 3.14 asyncio
-            # does this itself).
+        if sys.version_info < (3, 14) and not self._pipes_connected:
+            # connection_lost never comes for pipes that could not be connected; from 3.14 on asyncio
+            # does this itself.
             waiters, self._exit_waiters = self._exit_waiters, []
             for waiter in waiters:
                 if not waiter.done():

@@ -6,7 +6,7 @@
 //!
 //! CPython facts: up to 3.13 the current tasks are a dict `{loop: task}` that asyncio exports; from 3.14 on the
 //! current task is in the thread's state and only the functions reach it. Tasks that are not asyncio's own are in a
-//! `WeakSet` in every version, whose methods are Python code: what they do is done here on the set inside. Where
+//! `WeakSet`, up to 3.13 one that is exported, whose methods are Python code: what they do is done here on the set inside. Where
 //! something is not as described here, the functions are called.
 
 use pyo3::Borrowed;
@@ -80,6 +80,9 @@ impl Lifetime {
 
 impl Scheduled {
     fn load(py: Python<'_>) -> PyResult<Option<Self>> {
+        if cfg!(Py_3_14) {
+            return Ok(None); // a set of `_asyncio`'s own, not the one that `asyncio.tasks` shows
+        }
         let tasks = py.import("asyncio.tasks")?;
         let set = match tasks.getattr_opt("_scheduled_tasks")? {
             Some(set) => set,
