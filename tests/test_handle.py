@@ -136,7 +136,9 @@ def test_repr_is_that_of_the_stdlib(loop, queue):
     if isinstance(handle, asyncio.TimerHandle):
         model = asyncio.TimerHandle(handle.when(), fail, (1,), loop)
     else:
-        model = asyncio.Handle(fail, (1,), loop)
+        threadsafe = sys.version_info >= (3, 14) and queue is queue_threadsafe
+        kind = asyncio.events._ThreadSafeHandle if threadsafe else asyncio.Handle
+        model = kind(fail, (1,), loop)
     assert repr(handle).split("(")[0] == repr(model).split("(")[0]
     assert repr(handle) == repr(model)
     handle.cancel()

@@ -55,7 +55,11 @@ def test_a_queued_step_can_be_seen_in_the_ready_queue(hotloop):
     waiter.set_result(None)
     (handle,) = loop._ready
     assert handle._callback.__self__ is task and handle._args == (waiter,)
-    handle._run()
+    asyncio._set_running_loop(loop)  # from 3.14 on a task looks at it
+    try:
+        handle._run()
+    finally:
+        asyncio._set_running_loop(None)
     loop._ready.clear()
     assert task.done()
     loop.close()

@@ -5,6 +5,7 @@ import gc
 import importlib
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -130,6 +131,9 @@ def test_an_overridden_pipe_hook_that_fails_ends_the_child(base, run):
             await asyncio.create_subprocess_exec("sleep", "1000", stdout=PIPE)
 
     run(Loop, main)
+    if sys.version_info >= (3, 14):  # which closes the pipe itself
+        gc.collect()
+        return
     with pytest.warns(ResourceWarning, match="unclosed file"):
         gc.collect()
 

@@ -31,7 +31,9 @@ async def test_an_unknown_engine_is_refused(loop, monkeypatch):
     async with connected() as pair:
         monkeypatch.setenv("HOTLOOP_TLS", "fast")
         with pytest.raises(RuntimeError, match="must be 'direct' or 'bio', not 'fast'"):
-            await loop.start_tls(pair.transport, pair.ours, client_tls())
+            await loop.start_tls(
+                pair.transport, pair.ours, client_tls(), server_hostname="localhost"
+            )
 
 
 async def test_objects_of_other_kinds_are_driven_by_their_methods(loop, monkeypatch):

@@ -189,6 +189,7 @@ async def test_connections_closed_at_random_moments_leave_nothing(loop, seed):
     choose = random.Random(seed)
     objects = weakref.WeakSet()
     protocols = []
+    timers = []
 
     class Watched(Echo):
         def connection_made(self, transport):
@@ -201,7 +202,7 @@ async def test_connections_closed_at_random_moments_leave_nothing(loop, seed):
         how = choose.choice([transport.close, transport.abort, None])
         if how is not None:
             delay = choose.choice([0, 0, 0.001, 0.003])
-            loop.call_later(delay, how) if delay else loop.call_soon(how)
+            timers.append(loop.call_later(delay, how) if delay else loop.call_soon(how))
 
     server = await loop.create_server(Watched, "127.0.0.1", 0, ssl=server_tls())
     context = client_tls()
@@ -241,6 +242,8 @@ async def test_connections_closed_at_random_moments_leave_nothing(loop, seed):
     del pending
     end = None
     protocols.clear()
+    for timer in timers:
+        timer.cancel()  # some are not due yet, and hold their transport
     gc.collect()
     assert not list(objects)
 

@@ -82,12 +82,12 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<HandleTypes> {
 fn make_thread_safe(base: &Bound<'_, PyType>) -> PyResult<ThreadSafe> {
     layout::check_thread_safe(base)?;
     let made = HeapType {
-        name: c"hotloop._core.ThreadSafeHandle",
+        name: c"hotloop._core._ThreadSafeHandle",
         size: size_of::<ThreadSafeHandleObject>(),
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
         slots: layout::thread_safe_slots(),
         methods: vec![],
-        getters: vec![],
+        getters: vec![context_attribute()],
         members: vec![],
     };
     Ok(ThreadSafe {
