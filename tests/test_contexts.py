@@ -240,3 +240,38 @@ def test_what_a_value_schedules_as_it_is_freed_does_not_wait_for_the_next_event(
 
     contextvars.copy_context().run(schedule)
     loop.run_forever()
+
+
+def test_the_report_of_an_exception_shows_what_the_callback_set(loop):
+    seen = []
+
+    def fail():
+        variable.set(8)
+        raise ZeroDivisionError
+
+    def report(loop, context):
+        seen.append(context["handle"]._context[variable])
+
+    loop.set_exception_handler(report)
+    loop.call_soon(fail)
+    helpers.run_once(loop)
+    assert seen == [8]
+
+
+def test_a_token_of_another_callback_is_refused(loop):
+    tokens, raised = [], []
+
+    def keep():
+        tokens.append(variable.set(variable.get()))
+
+    def reset():
+        try:
+            variable.reset(tokens[0])
+        except ValueError as error:
+            raised.append(type(error))
+
+    contextvars.copy_context().run(
+        lambda: (variable.set(4), loop.call_soon(keep), loop.call_soon(reset))
+    )
+    helpers.run_once(loop)
+    assert raised == [ValueError]

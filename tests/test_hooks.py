@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import os
 import socket
 import subprocess
@@ -492,4 +493,37 @@ def test_an_overridden_transport_method_may_return_a_transport_of_its_own(loop):
         helpers.run_once(own)
     finally:
         own.close()
+        theirs.close()
+
+
+@pytest.mark.hotloop_only  # asyncio's transports close their sockets only then
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+@pytest.mark.parametrize("hook", ["_remove_reader", "_remove_writer"])
+def test_a_hook_that_raises_as_a_transport_is_freed_leaves_nothing_of_it(hook, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: None)
+    refusing = []
+
+    class Refusing(loop_class()):
+        pass
+
+    def method(self, fd):
+        if refusing:
+            raise ZeroDivisionError
+        return getattr(super(Refusing, self), hook)(fd)
+
+    setattr(Refusing, hook, method)
+    loop = Refusing()
+    ours, theirs = socket.socketpair()
+    try:
+        fd = ours.fileno()
+        transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=ours))
+        transport.pause_reading()
+        refusing.append(True)
+        del transport
+        gc.collect()
+        refusing.clear()
+        assert loop._transports.get(fd) is None
+        assert ours.fileno() == -1
+    finally:
+        loop.close()
         theirs.close()

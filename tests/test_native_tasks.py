@@ -510,3 +510,18 @@ def test_an_eager_task_that_fails_or_is_cancelled_in_its_first_step(loop, hotloo
 
     loop.set_task_factory(hotloop.eager_task_factory)
     loop.run_until_complete(main())
+
+
+def test_throwing_a_class_that_makes_no_exception_is_refused(loop, hotloop):
+    class Mistaken(BaseException):
+        def __new__(cls, *args):
+            return []
+
+    waiting = iter(hotloop.Future(loop=loop))
+    next(waiting)
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError as error:
+        traceback = error.__traceback__
+    with pytest.raises(TypeError, match="should have returned an instance of BaseException"):
+        waiting.throw(Mistaken, None, traceback)

@@ -199,10 +199,13 @@ impl Loop {
     ) -> PyResult<()> {
         let in_python = self.hooks.get().any(Hooks::PROCESS_EVENTS);
         let mut rows = Vec::new();
+        // Answered last: a signal handler may raise, and the other events are not reported again if they were asked
+        // for once.
+        let mut own = Vec::new();
         for event in events.iter() {
             let token = event.token;
             if self.is_own(kernel, token.fd()) {
-                self.own_event(this, kernel, token)?;
+                own.push(token);
                 continue;
             }
             if in_python {
@@ -240,7 +243,10 @@ impl Loop {
             }
         }
         if in_python {
-            return Self::process_events_in_python(this, rows);
+            Self::process_events_in_python(this, rows)?;
+        }
+        for token in own {
+            self.own_event(this, kernel, token)?;
         }
         Ok(())
     }

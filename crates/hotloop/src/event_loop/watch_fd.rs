@@ -362,6 +362,26 @@ impl Loop {
         self.remove_watcher(py, fd, direction)
     }
 
+    /// A transport lets go of its descriptor: nothing waits for it, and nothing names the transport any more, whatever an
+    /// overridden `_remove_reader` or `_remove_writer` raises.
+    pub(crate) fn leave(
+        &self,
+        this: &Bound<'_, Loop>,
+        fd: RawFd,
+        transport: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        self.unregister_transport(fd, transport);
+        let mut left = Ok(());
+        for direction in [Direction::Read, Direction::Write] {
+            if let Err(error) = self.unwatch(this, fd, direction) {
+                self.remove_watcher(py, fd, direction)?;
+                left = Err(error);
+            }
+        }
+        left
+    }
+
     /// The same, whatever is overridden.
     fn remove_watcher(&self, py: Python<'_>, fd: RawFd, direction: Direction) -> PyResult<bool> {
         let Ok(kernel) = self.kernel(py) else {

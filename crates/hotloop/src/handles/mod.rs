@@ -280,11 +280,15 @@ fn get_context<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<
 /// Gives a handle a context of its own instead of the snapshot that it has.
 fn own_context(py: Python<'_>, handle: &Ref, snapshot: &Snapshot) -> PyResult<Ref> {
     let own = snapshot.copy(py)?;
-    let fields: *mut HandleObject = handle.as_ptr().cast();
-    // SAFETY: A4 by the callers; A5: the field has its new value before the snapshot is dropped, which the caller
-    // holds.
-    unsafe { replace(&raw mut (*fields).context, own.clone_ref(py).into_ptr()) };
+    set_own_context(handle, own.clone_ref(py));
     Ok(own)
+}
+
+/// Puts a context in the place of the snapshot that a handle has; the caller holds the snapshot.
+fn set_own_context(handle: &Ref, own: Ref) {
+    let fields: *mut HandleObject = handle.as_ptr().cast();
+    // SAFETY: A4 by the callers; A5: the field has its new value before its reference to the snapshot is dropped.
+    unsafe { replace(&raw mut (*fields).context, own.into_ptr()) };
 }
 
 unsafe extern "C" fn set_context(

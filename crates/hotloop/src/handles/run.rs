@@ -10,7 +10,7 @@ use crate::python::{Ref, Snapshot, call};
 use super::layout::HandleObject;
 #[cfg(Py_3_14)]
 use super::layout::ThreadSafeHandleObject;
-use super::own_context;
+use super::{own_context, set_own_context};
 use crate::python::make;
 
 /// Runs a native handle, unless it was cancelled.
@@ -67,7 +67,14 @@ pub(crate) fn run_unlocked(py: Python<'_>, handle: &Ref) -> PyResult<()> {
         Some(snapshot) => {
             // SAFETY: A2.
             if unsafe { ffi::Py_REFCNT(handle.as_ptr()) } == 1 {
-                snapshot.call(py, &callback, &args)
+                snapshot
+                    .call(py, &callback, &args)
+                    .map_err(|(error, context)| {
+                        if let Some(context) = context {
+                            set_own_context(handle, context);
+                        }
+                        error
+                    })
             } else {
                 // Whoever keeps the handle may look at its context later: what the callback changed is in there.
                 own_context(py, handle, snapshot)

@@ -68,29 +68,47 @@ impl Snapshot {
     }
 
     /// Calls `callable(*args)` in a context with this content. The caller holds the snapshot.
-    pub(crate) fn call(&self, py: Python<'_>, callable: &Ref, args: &Ref) -> PyResult<Ref> {
+    ///
+    /// # Errors
+    /// What the callable raises, with the context in which it did so: whoever reports it shows that one.
+    pub(crate) fn call(
+        &self,
+        py: Python<'_>,
+        callable: &Ref,
+        args: &Ref,
+    ) -> Result<Ref, (PyErr, Option<Ref>)> {
+        let known = self.working.get(py).filter(|_| !self.running.get());
+        let working = match known {
+            Some(working) => working,
+            None => self.copy(py).map_err(|error| (error, None))?,
+        };
         if self.running.get() {
             // A callback that runs the loop again: S2.
-            return call::call_in_context(py, &self.copy(py)?, callable, args);
+            return call::call_in_context(py, &working, callable, args)
+                .map_err(|error| (error, Some(working)));
         }
-        let working = match self.working.get(py) {
-            Some(working) => working,
-            None => self.copy(py)?,
-        };
         self.running.set(true);
         let result = call::call_in_context(py, &working, callable, args);
         self.running.set(false);
+        let own = 1 + isize::from(self.working.is_some());
         // SAFETY: A2: both are held.
         let clean = unsafe {
             content(working.as_ptr()) == content(self.pristine.as_ptr())
-                && ffi::Py_REFCNT(working.as_ptr()) <= 2
+                && ffi::Py_REFCNT(working.as_ptr()) == own
+        };
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => {
+                drop(self.working.take());
+                return Err((error, Some(working)));
+            }
         };
         if !clean {
             drop(self.working.take());
         } else if !self.working.is_some() {
             drop(self.working.replace(Some(working)));
         }
-        result
+        Ok(result)
     }
 }
 

@@ -281,6 +281,14 @@ fn throw<'py>(
                 "exceptions must be classes deriving BaseException or instances of such a class",
             ));
         };
+        if ffi::PyExceptionInstance_Check(exception.as_ptr()) == 0 {
+            // The class has a `__new__` of its own: the interpreter's words for it.
+            return Err(PyTypeError::new_err(format!(
+                "calling {} should have returned an instance of BaseException, not {}",
+                kind.repr()?,
+                exception.bind(py).get_type().repr()?,
+            )));
+        }
         drop(receiver(slf).future.take());
         if let Some(traceback) = traceback
             && ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) < 0

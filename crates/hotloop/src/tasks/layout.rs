@@ -157,10 +157,10 @@ impl FutureObject {
 
     /// Empties every place, for `__init__`, which may be called again, and for the end.
     pub(super) fn clear(&self) {
+        // All of it is out before the first value is dropped, which may make the future anew.
+        let taken = self.slots().map(RefSlot::take);
         self.waited_for.set(false);
-        for slot in self.slots() {
-            drop(slot.take());
-        }
+        drop(taken);
     }
 }
 
@@ -175,10 +175,9 @@ impl TaskObject {
     }
 
     fn clear(&self) {
-        for slot in self.slots() {
-            drop(slot.take());
-        }
+        let taken = self.slots().map(RefSlot::take);
         self.future.clear();
+        drop(taken);
     }
 }
 

@@ -61,6 +61,7 @@ impl Records {
     /// # Safety
     /// T5.
     pub(super) unsafe fn lend(&mut self, data: &[u8]) {
+        self.take_back(); // what an outer turn has lent comes first
         (self.window, self.window_len) = (data.as_ptr(), data.len());
     }
 

@@ -121,8 +121,8 @@ impl Datagram {
 
     /// Gives back the socket, the protocol and the loop.
     fn release(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.leave_loop(transport)?;
-        let closed = self.close_socket(transport.py());
+        let left = self.leave_loop(transport);
+        let closed = left.and(self.close_socket(transport.py()));
         let taken = (
             self.protocol.take(),
             self.event_loop.take(),
@@ -136,12 +136,10 @@ impl Datagram {
     /// Out of the poller before the number is free again.
     fn leave_loop(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = transport.py();
-        if let Some(this) = self.event_loop(py).filter(|_| self.open.get()) {
-            this.get().unwatch(&this, self.fd, Direction::Read)?;
-            this.get().unwatch(&this, self.fd, Direction::Write)?;
-            this.get().unregister_transport(self.fd, transport);
+        match self.event_loop(py).filter(|_| self.open.get()) {
+            Some(this) => this.get().leave(&this, self.fd, transport),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn close_socket(&self, py: Python<'_>) -> PyResult<()> {

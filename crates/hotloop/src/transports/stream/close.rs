@@ -132,13 +132,12 @@ impl Stream {
     /// Gives back the descriptor, the protocol, the loop and the server, in asyncio's order.
     fn release(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = transport.py();
-        if let Some(this) = self.event_loop(py) {
-            // Out of the poller before the number is free again.
-            this.get().unwatch(&this, self.fd, Direction::Read)?;
-            this.get().unwatch(&this, self.fd, Direction::Write)?;
-            this.get().unregister_transport(self.fd, transport);
-        }
-        let closed = self.close_owner(py);
+        // Out of the poller before the number is free again.
+        let left = match self.event_loop(py) {
+            Some(this) => this.get().leave(&this, self.fd, transport),
+            None => Ok(()),
+        };
+        let closed = left.and(self.close_owner(py));
         let taken = (
             self.protocol.take(),
             self.event_loop.take(),
@@ -175,12 +174,11 @@ impl Stream {
         }
         let described = self.describe(transport);
         // First what must not be left out: at interpreter shutdown the warning may not even be importable.
-        if let Some(this) = self.event_loop(py) {
-            this.get().unwatch(&this, self.fd, Direction::Read)?;
-            this.get().unwatch(&this, self.fd, Direction::Write)?;
-            this.get().unregister_transport(self.fd, transport);
-        }
-        let closed = self.close_owner(py);
+        let left = match self.event_loop(py) {
+            Some(this) => this.get().leave(&this, self.fd, transport),
+            None => Ok(()),
+        };
+        let closed = left.and(self.close_owner(py));
         let detached = match self.server.take() {
             Some(server) => construct::detach(&server, transport),
             None => Ok(()),
