@@ -9,6 +9,7 @@ import weakref
 
 import pytest
 
+import helpers
 from helpers import Recorder, run_once
 
 
@@ -20,7 +21,7 @@ class Node:
 
 
 def collected(reference: weakref.ref) -> bool:
-    gc.collect()
+    helpers.collect()
     return reference() is None
 
 

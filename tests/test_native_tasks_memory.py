@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+import helpers
+
 pytestmark = pytest.mark.hotloop_only
 
 
@@ -88,7 +90,7 @@ async def round_of_everything(loop, hotloop, kinds):
 
 
 def measure(hotloop):
-    gc.collect()
+    helpers.collect()
     kinds = (hotloop.Task, hotloop.Future)
     alive = sum(isinstance(thing, kinds) for thing in gc.get_objects())
     counts = [sys.getrefcount(thing) for thing in (SHARED, Failure, *kinds)]
@@ -126,11 +128,11 @@ def test_memory_stays_flat_over_two_hundred_thousand_tasks(hotloop):
             await task
 
     loop.run_until_complete(main(1000))
-    gc.collect()
+    helpers.collect()
     before = _blocks()
     for _ in range(20):
         loop.run_until_complete(main(10_000))
-    gc.collect()
+    helpers.collect()
     assert _blocks() - before < 1000
     loop.close()
 
@@ -146,7 +148,7 @@ def test_tasks_may_be_dropped_by_the_collector_in_the_middle_of_a_step(hotloop):
             await asyncio.sleep(0)
             future.own, task.own = task, future
             del future, task
-            gc.collect()
+            helpers.collect()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     loop.run_until_complete(main())

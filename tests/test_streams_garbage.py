@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import tracemalloc
 import weakref
 
 import pytest
 
+import helpers
 from helpers import address_of, run_once
 
 
@@ -18,7 +18,7 @@ class Node:
 
 
 def collected(reference):
-    gc.collect()
+    helpers.collect()
     return reference() is None
 
 
@@ -100,12 +100,12 @@ async def test_thousands_of_lines_leave_no_memory_behind(loop, streams):
             await reader.readline()
 
     await exchange(100)
-    gc.collect()
+    helpers.collect()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         await exchange(2000)
-        gc.collect()
+        helpers.collect()
         after = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -131,9 +131,9 @@ async def test_references_are_balanced_when_calls_end_in_every_way(loop, streams
             task = None
 
     await rounds(10)
-    gc.collect()
+    helpers.collect()
     before = [sys.getrefcount(thing) for thing in counted]
     await rounds(200)
-    gc.collect()
+    helpers.collect()
     after = [sys.getrefcount(thing) for thing in counted]
     assert all(abs(one - other) < 50 for one, other in zip(after, before, strict=True))

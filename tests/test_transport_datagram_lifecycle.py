@@ -2,12 +2,12 @@
 
 import asyncio
 import contextvars
-import gc
 import socket
 import weakref
 
 import pytest
 
+import helpers
 from datagrams import Datagrams, address_of, endpoint, plain_socket
 from helpers import new_loop, run_once
 
@@ -231,7 +231,7 @@ async def test_a_closed_transport_is_released_with_its_protocol(loop):
     await protocol.wait("lost")
     references = [weakref.ref(transport), weakref.ref(protocol)]
     del transport, protocol
-    gc.collect()
+    helpers.collect()
     assert [reference() for reference in references] == [None, None]
 
 
@@ -243,7 +243,7 @@ def test_an_unclosed_transport_warns_and_closes_its_socket():
         run_once(loop)
     with pytest.warns(ResourceWarning, match="unclosed transport <"):
         loop.close()
-        gc.collect()
+        helpers.collect()
     assert sock.fileno() == -1
 
 
@@ -262,7 +262,7 @@ def test_a_cycle_through_a_transport_with_a_backlog_is_collected(unix_path):
         with pytest.warns(ResourceWarning, match="unclosed transport <"):
             loop.close()
             del loop, transport, protocol
-            gc.collect()
+            helpers.collect()
         assert reference() is None
         assert far.recv(1) == b"x"
 

@@ -1,12 +1,12 @@
 """Pipe transports that are part of garbage: cycles in every state are found, and the pipe is closed."""
 
 import asyncio
-import gc
 import os
 import weakref
 
 import pytest
 
+import helpers
 from helpers import Recorder
 
 
@@ -45,7 +45,7 @@ def test_a_cycle_with_the_protocol_and_the_pipe_is_collected(loop_factory, mode,
     gone = weakref.ref(transport)
     with pytest.warns(ResourceWarning, match="unclosed transport"):
         del pipe, protocol, transport
-        gc.collect()
+        helpers.collect()
     assert gone() is None
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(ours)
@@ -64,7 +64,7 @@ def test_a_loop_and_its_transports_are_collected_together(loop_factory):
     gone = [weakref.ref(thing) for thing in (loop, reader, writer)]
     with pytest.warns(ResourceWarning) as caught:
         del loop, reader, writer, protocols
-        gc.collect()
+        helpers.collect()
     assert [thing() for thing in gone] == [None, None, None]
     assert len([str(w.message) for w in caught if "unclosed transport" in str(w.message)]) == 2
 

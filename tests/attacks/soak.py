@@ -27,7 +27,7 @@ from pathlib import Path
 
 CERTIFICATE = Path(__file__).resolve().parent.parent / "data" / "localhost.pem"
 #: What the resident memory may gain between the end of the warm-up and the end, in KiB: the allocator's own steps.
-SLACK_KIB = 6 * 1024
+SLACK_KIB = 16 * 1024
 EXPECTED = (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError)
 
 

@@ -6,6 +6,7 @@ Each program runs in a process of its own on the loop under test and on asyncio'
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 
@@ -210,6 +211,8 @@ def neutral(text):
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_outcome_is_asyncios(name):
+    if name == "a protocol that runs its own loop again" and sys.version_info[:3] == (3, 13, 0):
+        pytest.skip("asyncio of 3.13.0 forgets the outer run and never ends")
     printed = []
     for loop in (helpers.LOOP_NAME, "asyncio"):
         done = helpers.run_child(BEFORE + PROGRAMS[name] + AFTER, loop)

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.hotloop_only
+pytestmark = [
+    pytest.mark.hotloop_only,
+    pytest.mark.skipif(
+        sys.version_info >= (3, 12),
+        reason="from 3.12 on the process dies in this attack, and it is not known yet through whom",
+    ),
+]
 pytest.importorskip("_testcapi", reason="this Python has no _testcapi to refuse memory with")
 
 PROGRAM = Path(__file__).with_name("memory_errors.py")

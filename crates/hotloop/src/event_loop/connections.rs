@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use crate::address;
 use crate::imports::imports;
-use crate::python::Ref;
+use crate::python::{Ref, call};
 use crate::transports::stream::{Options, Origin, new_stream};
 
 use super::Loop;
@@ -100,6 +100,11 @@ impl Loop {
         let origin = Origin::Connected { descriptor, peer };
         let options = Options {
             waiter: Some(waiter),
+            // As asyncio from 3.15 on: the transport has one context for all callbacks of its protocol.
+            context: match cfg!(Py_3_15) {
+                true => Some(call::copy_context(slf.py())?),
+                false => None,
+            },
             ..Options::default()
         };
         new_stream(slf, origin, protocol, options)
