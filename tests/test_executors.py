@@ -111,6 +111,17 @@ def test_exceptions_of_concurrent_futures_become_those_of_asyncio(loop, executor
     loop.run_until_complete(main())
 
 
+def takes_stop_iteration(loop):
+    """Whether futures of this Python turn a StopIteration into a RuntimeError (3.12.2) or refuse it."""
+    future = asyncio.Future(loop=loop)
+    try:
+        future.set_exception(StopIteration())
+    except TypeError:
+        return False
+    future.exception()
+    return True
+
+
 def test_stop_iteration_does_not_pass(loop, errors, executor):
     def fail():
         raise StopIteration
