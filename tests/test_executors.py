@@ -128,7 +128,7 @@ def test_stop_iteration_does_not_pass(loop, errors, executor):
 
     async def main():
         future = loop.run_in_executor(executor, fail)
-        if sys.version_info >= (3, 12):
+        if takes_stop_iteration(loop):
             with pytest.raises(RuntimeError) as caught:
                 await future
             assert isinstance(caught.value.__cause__, StopIteration)

@@ -512,6 +512,7 @@ def test_an_eager_task_that_fails_or_is_cancelled_in_its_first_step(loop, hotloo
     loop.run_until_complete(main())
 
 
+@pytest.mark.filterwarnings("ignore:the .type, exc, tb. signature:DeprecationWarning")
 def test_throwing_a_class_that_makes_no_exception_is_refused(loop, hotloop):
     class Mistaken(BaseException):
         def __new__(cls, *args):
