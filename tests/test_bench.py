@@ -290,6 +290,7 @@ def test_the_program_without_a_command_says_how_it_is_used() -> None:
 def test_a_measurement_leaves_no_socket_file_behind(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     words = ["--quick", "--seconds", "0.2", "--only", "unix", "--loops", "hotloop"]
+    words += ["--load", "python"]
     subprocess.run(
         [sys.executable, "-m", "hotloop", "bench", *words],
         env=environment,
