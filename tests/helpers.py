@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import importlib
+import json
 import os
 import socket
 import ssl
@@ -82,6 +83,17 @@ def run_child(source: str, *arguments: str, **environment: str) -> subprocess.Co
         timeout=30,
         check=False,
     )
+
+
+def run_attack(name: str, *arguments: object) -> tuple[int, Any, str]:
+    """Run a program of ``tests/attacks``; return its exit status, the JSON of its last line, its errors."""
+    program = Path(__file__).parent / "attacks" / f"{name}.py"
+    done = subprocess.run(
+        [sys.executable, program, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    lines = done.stdout.splitlines()
+    assert lines and lines[-1].startswith("{"), done.stderr[-2000:]
+    return done.returncode, json.loads(lines[-1]), done.stderr
 
 
 def collect() -> None:

@@ -13,14 +13,12 @@ use crate::event_loop::{Loop, Watcher};
 use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, RefSlot, call};
+use crate::transports::object;
 use crate::transports::stream::add_to_users;
+use crate::transports::{HIGH_WATER, LOW_WATER};
 
-use super::{Datagram, layout};
+use super::Datagram;
 use crate::python::make;
-
-/// asyncio's default marks, in bytes (`asyncio.transports._FlowControlMixin`).
-const HIGH_WATER: usize = 64 * 1024;
-const LOW_WATER: usize = HIGH_WATER / 4;
 
 /// The family of a socket that the native transport serves: an open one whose addresses are known, that keeps messages
 /// apart, and whose Python class sends and receives as `socket.socket` does. asyncio's own transport serves the others.
@@ -102,7 +100,7 @@ pub(crate) fn new_datagram<'py>(
         local,
         peer,
     };
-    let transport = layout::allocate(imports(py)?.datagram_type.bind(py), datagram)?;
+    let transport = object::allocate(imports(py)?.datagram_type.bind(py), datagram)?;
     this.get().register_transport(fd, &transport);
     if let Some(extra) = extra {
         Datagram::of(&transport).adopt_extra(&transport, extra)?;

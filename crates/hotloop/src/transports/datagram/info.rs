@@ -1,6 +1,6 @@
 //! What a transport tells about itself: `get_extra_info` and `repr`.
 
-use hotloop_reactor::{Address, Direction};
+use hotloop_reactor::Address;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::intern;
@@ -12,8 +12,9 @@ use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{FastArguments, Ref};
 
+use crate::transports::object;
+
 use super::Datagram;
-use super::layout::DatagramObject;
 use crate::python::make;
 use crate::python::make::Words;
 
@@ -41,7 +42,9 @@ impl Datagram {
     pub(super) fn extra<'py>(&self, transport: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let py = transport.py();
         // SAFETY: A4, A2: the slot holds a dict that we put there, or nothing.
-        let known = unsafe { Bound::from_borrowed_ptr_or_opt(py, *extra_slot(transport)) };
+        let known = unsafe {
+            Bound::from_borrowed_ptr_or_opt(py, *object::extra_slot::<Datagram>(transport))
+        };
         if let Some(known) = known {
             return Ok(known.cast_into::<PyDict>()?);
         }
@@ -92,40 +95,13 @@ impl Datagram {
 
     fn store_extra(&self, transport: &Bound<'_, PyAny>, extra: &Bound<'_, PyDict>) {
         // SAFETY: A4: what was there goes out before it is dropped (A5).
-        let before = unsafe { std::ptr::replace(extra_slot(transport), extra.clone().into_ptr()) };
+        let before = unsafe {
+            std::ptr::replace(
+                object::extra_slot::<Datagram>(transport),
+                extra.clone().into_ptr(),
+            )
+        };
         // SAFETY: A1, A2: the slot's own reference, or null.
         unsafe { ffi::Py_XDECREF(before) };
     }
-
-    /// `repr(transport)`.
-    pub(super) fn describe(&self, transport: &Bound<'_, PyAny>) -> PyResult<String> {
-        let py = transport.py();
-        let mut text = format!("<{}", transport.get_type().name()?);
-        if !self.open.get() {
-            text.push_str(" closed");
-        } else if self.closing.get() {
-            text.push_str(" closing");
-        }
-        text.push_str(&format!(" fd={}", self.fd));
-        if let Some(this) = self.event_loop(py).filter(|this| !this.get().closed.get()) {
-            let interest = this.get().registry.borrow().interest(self.fd);
-            let state = |direction| {
-                if interest.contains(direction) {
-                    "polling"
-                } else {
-                    "idle"
-                }
-            };
-            let (read, write) = (state(Direction::Read), state(Direction::Write));
-            let size = self.queue_size.get();
-            text.push_str(&format!(" read={read} write=<{write}, bufsize={size}>"));
-        }
-        text.push('>');
-        Ok(text)
-    }
-}
-
-fn extra_slot(transport: &Bound<'_, PyAny>) -> *mut *mut ffi::PyObject {
-    // SAFETY: A4: called for transports only.
-    unsafe { &raw mut (*transport.as_ptr().cast::<DatagramObject>()).extra }
 }

@@ -22,8 +22,8 @@ mod close;
 mod construct;
 mod flow;
 mod info;
-mod layout;
 mod read;
+mod references;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -38,6 +38,7 @@ use pyo3::types::PyType;
 use crate::event_loop::Loop;
 use crate::python::heap_type::HeapType;
 use crate::python::{Ref, RefSlot, call};
+use crate::transports::object::{self, Object};
 
 pub(crate) use addresses::Shared;
 pub(crate) use construct::{new_datagram, served_family};
@@ -91,15 +92,15 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
     let interface = transports
         .getattr("DatagramTransport")?
         .cast_into::<PyType>()?;
-    layout::check(&base)?;
+    object::check::<Datagram>(&base)?;
     let made = HeapType {
         name: c"hotloop._core.DatagramTransport",
-        size: size_of::<layout::DatagramObject>(),
+        size: size_of::<Object<Datagram>>(),
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
-        slots: layout::slots(),
+        slots: object::slots_with_repr::<Datagram>(),
         methods: attributes::methods(),
         getters: attributes::getters(),
-        members: layout::members(),
+        members: object::members::<Datagram>(),
     }
     .build_over(&[base, interface])?;
     attributes::add_constants(&made)?;
@@ -109,8 +110,7 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
 impl Datagram {
     /// The state inside a transport object.
     pub(crate) fn of<'a>(object: &'a Bound<'_, PyAny>) -> &'a Self {
-        // SAFETY: A4: methods of the type are called on its instances only, watchers hold instances only.
-        unsafe { &(*object.as_ptr().cast::<layout::DatagramObject>()).datagram }
+        object::state(object)
     }
 
     /// The descriptor is ready: the registry's watcher runs.

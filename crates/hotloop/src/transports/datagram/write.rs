@@ -15,6 +15,8 @@ use crate::event_loop::Watcher;
 use crate::imports::imports;
 use crate::python::{Buffer, Ref, call};
 
+use crate::transports::reports;
+
 use super::Datagram;
 use crate::python::make;
 use crate::python::make::Words;
@@ -285,13 +287,7 @@ impl Datagram {
 
     /// A datagram after the loss: the first few pass silently, then asyncio warns.
     fn count_lost(&self, py: Python<'_>) -> PyResult<()> {
-        let imports = imports(py)?;
-        if self.lost.get() >= imports.log_threshold_for_lost_writes {
-            let logger = imports.logger.bind(py);
-            logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",))?;
-        }
-        self.lost.set(self.lost.get().saturating_add(1));
-        Ok(())
+        reports::count_lost_write(py, &self.lost, "socket.send() raised exception.")
     }
 }
 

@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::os::fd::{BorrowedFd, RawFd};
 
 use hotloop_reactor::{BlockingMode, Direction};
-use pyo3::exceptions::PyResourceWarning;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use crate::event_loop::{Loop, Watcher};
-use crate::imports::imports;
-use crate::python::{RefSlot, call};
+use crate::python::{Ref, RefSlot, call};
+use crate::transports::object;
+use crate::transports::reports::{self, Named};
 
 use super::{PipeState, state};
 use crate::python::make;
@@ -199,62 +200,36 @@ impl End {
         let Some(this) = self.event_loop(py) else {
             return Ok(());
         };
-        if !expected {
-            let context = make::dict(py)?;
-            context.set_item(intern!(py, "message"), make::string(py, message)?)?;
-            context.set_item(intern!(py, "exception"), exception)?;
-            context.set_item(intern!(py, "transport"), transport)?;
-            let protocol = self.protocol.get(py);
-            context.set_item(
-                intern!(py, "protocol"),
-                protocol.map(|protocol| protocol.into_bound(py)),
-            )?;
-            this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
-        } else if this.get().debug.get() {
-            let named = make::dict(py)?;
-            named.set_item(intern!(py, "exc_info"), exception)?;
-            let logger = imports(py)?.logger.bind(py);
-            logger.call_method(
-                intern!(py, "debug"),
-                make::tuple(
-                    py,
-                    [
-                        intern!(py, "%r: %s").clone().into_any(),
-                        transport.clone(),
-                        make::string(py, message)?.into_any(),
-                    ],
-                )?,
-                Some(&named),
-            )?;
+        if expected {
+            return reports::log_error(&this, transport, message, exception);
         }
-        Ok(())
+        let protocol = self.protocol.get(py).map(|it| it.into_bound(py));
+        let named = Named {
+            transport: Some(transport),
+            protocol: protocol.as_ref(),
+        };
+        named.report(&this, message, exception)
     }
 
     /// Logs a line about the transport in debug mode.
     pub(super) fn log(
         &self,
         transport: &Bound<'_, PyAny>,
-        level: &str,
+        level: &Bound<'_, PyString>,
         message: &str,
     ) -> PyResult<()> {
-        let py = transport.py();
-        match self.event_loop(py) {
-            Some(this) if this.get().debug.get() => {
-                let logger = imports(py)?.logger.bind(py);
-                logger.call_method1(level, (message, transport)).map(drop)
-            }
-            _ => Ok(()),
-        }
+        reports::log_line(self.event_loop(transport.py()), level, message, transport)
     }
 
     /// Every Python object that the state refers to.
-    pub(super) fn slots(&self) -> [&RefSlot; 4] {
-        [
+    pub(super) fn for_each_reference(&self, look: &mut dyn FnMut(&Ref)) {
+        let slots = [
             &self.event_loop,
             &self.protocol,
             &self.pipe,
             &self.read_context,
-        ]
+        ];
+        object::look_into(&slots, look);
     }
 
     /// Breaks cycles; the pipe stays, so that it is closed with the transport.
@@ -289,7 +264,6 @@ pub(super) fn describe<S: PipeState>(transport: &Bound<'_, PyAny>) -> PyResult<S
 
 /// A transport that is dropped without `close()`: the stdlib's `ResourceWarning`, and the pipe is closed.
 pub(super) fn warn_if_unclosed<S: PipeState>(transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = transport.py();
     let end = state::<S>(transport).end();
     if !end.pipe.is_some() {
         return Ok(());
@@ -297,24 +271,5 @@ pub(super) fn warn_if_unclosed<S: PipeState>(transport: &Bound<'_, PyAny>) -> Py
     let described = describe::<S>(transport);
     // First what must not be left out: at interpreter shutdown the warning may not even be importable.
     let closed = end.release(transport);
-    let warned = described.and_then(|described| {
-        let named = make::dict(py)?;
-        named.set_item(intern!(py, "source"), transport)?;
-        let text = format!("unclosed transport {described}");
-        let kind = py.get_type::<PyResourceWarning>();
-        // Taken at import: at interpreter shutdown nothing can be imported.
-        let warn = imports(py)?.warn.bind(py);
-        warn.call((text, kind), Some(&named)).map(drop)
-    });
-    warned.and(closed)
-}
-
-/// Whether the loop waits for the descriptor in this direction, in the words of `repr`.
-pub(super) fn polling(this: &Bound<'_, Loop>, fd: RawFd, direction: Direction) -> &'static str {
-    let interest = this.get().registry.borrow().interest(fd);
-    if interest.contains(direction) {
-        "polling"
-    } else {
-        "idle"
-    }
+    reports::warn_unclosed(transport, described).and(closed)
 }

@@ -13,14 +13,15 @@
 
 mod attributes;
 mod end;
-mod layout;
 pub(crate) mod read;
 pub(crate) mod write;
 
+use std::ffi::CStr;
 use std::os::fd::{BorrowedFd, RawFd};
 
 use hotloop_reactor::{self as reactor, BlockingMode, PipeKind};
 use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -30,6 +31,8 @@ use crate::errors::{OrRaise, os_error};
 use crate::event_loop::{Loop, Watcher};
 use crate::imports::{Imports, imports};
 use crate::python::Ref;
+use crate::python::heap_type::HeapType;
+use crate::transports::object::{self, Described, Object, state};
 
 use crate::python::make;
 use crate::python::make::Words;
@@ -38,9 +41,7 @@ pub(crate) use read::ReadPipe;
 pub(crate) use write::WritePipe;
 
 /// What the two transports have in common.
-pub(crate) trait PipeState: Sized + 'static {
-    /// The `__slots__` of the asyncio class below, behind `_extra`: so many pointers.
-    type BaseSlots;
+pub(crate) trait PipeState: Described {
     /// What asyncio says about a descriptor of another kind.
     const REFUSAL: &'static str;
 
@@ -52,10 +53,6 @@ pub(crate) trait PipeState: Sized + 'static {
     fn end(&self) -> &End;
     /// The watcher by which the loop knows the transport.
     fn watcher(transport: Ref) -> Watcher;
-    /// The references beyond those of [`End`].
-    fn for_each_reference(&self, look: &mut dyn FnMut(&Ref));
-    /// Gives these up.
-    fn drop_references(&self);
     /// Whether the descriptor is to be watched for reading from the start.
     fn reads(kind: PipeKind) -> bool;
     /// Whether reading may begin now.
@@ -88,7 +85,8 @@ pub(crate) fn new_pipe<'py, S: PipeState>(
     let mode = BlockingMode::set_nonblocking(borrowed).or_raise(py)?;
     let class = S::class(imports(py)?).bind(py);
     let end = End::new(fd, mode, this, pipe, protocol);
-    let transport = layout::allocate(class, S::new(end), extra)?;
+    let transport = object::allocate(class, S::new(end))?;
+    object::put_extra::<S>(&transport, extra);
 
     let made = protocol.getattr(intern!(py, "connection_made"))?;
     Loop::call_soon_native(this, made.into(), make::tuple(py, [&transport])?.into())?;
@@ -104,8 +102,23 @@ pub(crate) fn new_pipe<'py, S: PipeState>(
     Ok(transport)
 }
 
-/// The state inside a transport object.
-pub(crate) fn state<'a, S: PipeState>(transport: &'a Bound<'_, PyAny>) -> &'a S {
-    // SAFETY: A4: methods of a type are called on its instances only, watchers hold instances only.
-    unsafe { &(*transport.as_ptr().cast::<layout::PipeObject<S>>()).state }
+/// Makes the type of one of the two.
+fn make_type<S: PipeState>(
+    name: &'static CStr,
+    base: &Bound<'_, PyType>,
+    methods: Vec<ffi::PyMethodDef>,
+    getters: Vec<ffi::PyGetSetDef>,
+) -> PyResult<Py<PyType>> {
+    object::check::<S>(base)?;
+    let made = HeapType {
+        name,
+        size: size_of::<Object<S>>(),
+        flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
+        slots: object::slots_with_repr::<S>(),
+        methods,
+        getters,
+        members: object::members::<S>(),
+    }
+    .build(base)?;
+    Ok(made.unbind())
 }

@@ -15,8 +15,11 @@ use crate::event_loop::{Loop, READ_BUFFER_SIZE, Watcher};
 use crate::imports::Imports;
 use crate::python::{Ref, call};
 
-use super::end::{End, polling};
-use super::{PipeState, attributes, layout, state};
+use crate::transports::object::{Described, Slots, State};
+use crate::transports::reports::polling;
+
+use super::end::End;
+use super::{PipeState, attributes, end, make_type as make_pipe_type, state};
 use crate::python::make;
 
 const READ_FAILED: &str = "Fatal read error on pipe transport";
@@ -33,7 +36,7 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
         .import("asyncio.transports")?
         .getattr("ReadTransport")?
         .cast_into::<PyType>()?;
-    let made = layout::build::<ReadPipe>(
+    let made = make_pipe_type::<ReadPipe>(
         c"hotloop._core.ReadPipeTransport",
         &base,
         attributes::of_read_pipe::methods(),
@@ -43,8 +46,29 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
     Ok(made)
 }
 
+impl State for ReadPipe {
+    type Slots = Slots<1>;
+
+    fn for_each_reference(&self, look: &mut dyn FnMut(&Ref)) {
+        self.end.for_each_reference(look);
+    }
+
+    fn drop_references(&self) {
+        self.end.drop_references();
+    }
+
+    fn finalize(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        end::warn_if_unclosed::<Self>(transport)
+    }
+}
+
+impl Described for ReadPipe {
+    fn describe(&self, transport: &Bound<'_, PyAny>) -> PyResult<String> {
+        end::describe::<Self>(transport)
+    }
+}
+
 impl PipeState for ReadPipe {
-    type BaseSlots = [*mut pyo3::ffi::PyObject; 0];
     const REFUSAL: &'static str = "Pipe transport is for pipes/sockets only.";
 
     fn class(imports: &Imports) -> &Py<PyType> {
@@ -65,10 +89,6 @@ impl PipeState for ReadPipe {
     fn watcher(transport: Ref) -> Watcher {
         Watcher::ReadPipe(transport)
     }
-
-    fn for_each_reference(&self, _look: &mut dyn FnMut(&Ref)) {}
-
-    fn drop_references(&self) {}
 
     fn reads(_kind: PipeKind) -> bool {
         true
@@ -123,7 +143,8 @@ impl ReadPipe {
 
     fn closed_by_peer(&self, transport: &Bound<'_, PyAny>, this: &Bound<'_, Loop>) -> PyResult<()> {
         let py = transport.py();
-        self.end.log(transport, "info", "%r was closed by peer")?;
+        self.end
+            .log(transport, intern!(py, "info"), "%r was closed by peer")?;
         self.end.closing.set(true);
         self.end.unwatch(py, Direction::Read)?;
         if let Some(protocol) = self.end.protocol.get(py) {
@@ -156,7 +177,11 @@ impl ReadPipe {
         }
         self.paused.set(true);
         self.end.unwatch(transport.py(), Direction::Read)?;
-        self.end.log(transport, "debug", "%r pauses reading")
+        self.end.log(
+            transport,
+            intern!(transport.py(), "debug"),
+            "%r pauses reading",
+        )
     }
 
     /// `transport.resume_reading()`.
@@ -165,7 +190,11 @@ impl ReadPipe {
             return Ok(());
         }
         self.end.watch_for_reading::<Self>(transport)?;
-        self.end.log(transport, "debug", "%r resumes reading")
+        self.end.log(
+            transport,
+            intern!(transport.py(), "debug"),
+            "%r resumes reading",
+        )
     }
 
     /// `transport.close()`.

@@ -11,17 +11,17 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyType};
 
 use crate::errors::os_error;
 use crate::event_loop::{Loop, Watcher};
-use crate::imports::{Imports, imports};
+use crate::imports::Imports;
 use crate::python::{Buffer, Ref, RefSlot, call};
+use crate::transports::object::{self, Described, FlowControlSlots, State};
+use crate::transports::reports::{self, polling};
 use crate::transports::stream::Piece;
+use crate::transports::{HIGH_WATER, LOW_WATER};
 
-use super::end::{End, polling};
-use super::{PipeState, attributes, layout, state};
+use super::end::End;
+use super::{PipeState, attributes, end, make_type as make_pipe_type, state};
 
 const WRITE_FAILED: &str = "Fatal write error on pipe transport";
-/// asyncio's default marks, in bytes (`asyncio.transports._FlowControlMixin`).
-const HIGH_WATER: usize = 64 * 1024;
-const LOW_WATER: usize = HIGH_WATER / 4;
 
 /// The state of one transport.
 pub(crate) struct WritePipe {
@@ -42,7 +42,7 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
         .import("asyncio.transports")?
         .getattr("_FlowControlMixin")?
         .cast_into::<PyType>()?;
-    layout::build::<WritePipe>(
+    make_pipe_type::<WritePipe>(
         c"hotloop._core.WritePipeTransport",
         &base,
         attributes::of_write_pipe::methods(),
@@ -50,8 +50,31 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
     )
 }
 
+impl State for WritePipe {
+    type Slots = FlowControlSlots;
+
+    fn for_each_reference(&self, look: &mut dyn FnMut(&Ref)) {
+        self.end.for_each_reference(look);
+        object::look_into(&[&self.write_context], look);
+    }
+
+    fn drop_references(&self) {
+        self.end.drop_references();
+        drop(self.write_context.take());
+    }
+
+    fn finalize(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        end::warn_if_unclosed::<Self>(transport)
+    }
+}
+
+impl Described for WritePipe {
+    fn describe(&self, transport: &Bound<'_, PyAny>) -> PyResult<String> {
+        end::describe::<Self>(transport)
+    }
+}
+
 impl PipeState for WritePipe {
-    type BaseSlots = [*mut pyo3::ffi::PyObject; 4];
     const REFUSAL: &'static str = "Pipe transport is only for pipes, sockets and character devices";
 
     fn class(imports: &Imports) -> &Py<PyType> {
@@ -76,14 +99,6 @@ impl PipeState for WritePipe {
 
     fn watcher(transport: Ref) -> Watcher {
         Watcher::WritePipe(transport)
-    }
-
-    fn for_each_reference(&self, look: &mut dyn FnMut(&Ref)) {
-        self.write_context.peek(|context| context.map_or((), look));
-    }
-
-    fn drop_references(&self) {
-        drop(self.write_context.take());
     }
 
     fn reads(kind: PipeKind) -> bool {
@@ -117,7 +132,8 @@ impl WritePipe {
     /// The other side is gone, or has sent something, which it is not meant to do.
     pub(super) fn read_ready(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = transport.py();
-        self.end.log(transport, "info", "%r was closed by peer")?;
+        self.end
+            .log(transport, intern!(py, "info"), "%r was closed by peer")?;
         let error = if self.queue.borrow().is_empty() {
             py.None().into_bound(py)
         } else {
@@ -290,14 +306,8 @@ impl WritePipe {
 
     /// A write after the end: the first few pass silently, then asyncio warns.
     fn count_lost_write(&self, py: Python<'_>) -> PyResult<()> {
-        let imports = imports(py)?;
-        if self.lost.get() >= imports.log_threshold_for_lost_writes {
-            let text = "pipe closed by peer or os.write(pipe, data) raised exception.";
-            let logger = imports.logger.bind(py);
-            logger.call_method1(intern!(py, "warning"), (text,))?;
-        }
-        self.lost.set(self.lost.get().saturating_add(1));
-        Ok(())
+        let text = "pipe closed by peer or os.write(pipe, data) raised exception.";
+        reports::count_lost_write(py, &self.lost, text)
     }
 
     /// Calls `pause_writing()` if the queue has passed the high-water mark; the method of asyncio's mixin does it.

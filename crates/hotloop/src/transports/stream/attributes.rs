@@ -13,7 +13,8 @@ use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
 use crate::python::{FastArguments, Ref};
 
-use super::layout::StreamObject;
+use crate::transports::object;
+
 use super::{Stream, construct};
 use crate::python::make;
 use crate::python::make::Words;
@@ -405,7 +406,7 @@ impl Stream {
     /// The transport's dict of information, with the addresses in it; the socket is added when it is asked for.
     pub(super) fn extra<'py>(&self, transport: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let py = transport.py();
-        let slot = extra_slot(transport);
+        let slot = object::extra_slot::<Stream>(transport);
         // SAFETY: A4, A2: the slot holds a dict that we put there, or nothing.
         unsafe {
             if let Some(known) = Bound::from_borrowed_ptr_or_opt(py, *slot) {
@@ -441,42 +442,4 @@ impl Stream {
         }
         Ok(())
     }
-
-    /// `repr(transport)`.
-    pub(super) fn describe(&self, transport: &Bound<'_, PyAny>) -> PyResult<String> {
-        let py = transport.py();
-        let name = transport.get_type().name()?;
-        let mut text = format!("<{name}");
-        if matches!(*self.owner.borrow(), super::owner::Owner::Closed) {
-            text.push_str(" closed");
-        } else if self.closing.get() {
-            text.push_str(" closing");
-        }
-        text.push_str(&format!(" fd={}", self.fd));
-        if let Some(this) = self.event_loop(py).filter(|this| !this.get().closed.get()) {
-            let interest = this.get().registry.borrow().interest(self.fd);
-            let state = |direction| {
-                if interest.contains(direction) {
-                    "polling"
-                } else {
-                    "idle"
-                }
-            };
-            let (read, write) = (
-                state(hotloop_reactor::Direction::Read),
-                state(hotloop_reactor::Direction::Write),
-            );
-            text.push_str(&format!(
-                " read={read} write=<{write}, bufsize={}>",
-                self.waiting()
-            ));
-        }
-        text.push('>');
-        Ok(text)
-    }
-}
-
-fn extra_slot(transport: &Bound<'_, PyAny>) -> *mut *mut ffi::PyObject {
-    // SAFETY: A4: called for transports only.
-    unsafe { &raw mut (*transport.as_ptr().cast::<StreamObject>()).extra }
 }

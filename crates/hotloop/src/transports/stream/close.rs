@@ -6,8 +6,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::event_loop::Loop;
-use crate::imports::imports;
 use crate::python::call;
+use crate::transports::object::Described;
+use crate::transports::reports::{self, Named};
 
 use super::owner::Owner;
 use super::{Stream, construct};
@@ -64,33 +65,15 @@ impl Stream {
         let is_os_error = error.is_instance_of::<PyOSError>(py);
         let exception = error.into_value(py).into_bound(py).into_any();
         if let Some(this) = self.event_loop(py) {
-            if !is_os_error {
-                let context = make::dict(py)?;
-                context.set_item(intern!(py, "message"), make::string(py, message)?)?;
-                context.set_item(intern!(py, "exception"), &exception)?;
-                context.set_item(intern!(py, "transport"), transport)?;
-                let protocol = self
-                    .protocol
-                    .get(py)
-                    .map(|protocol| protocol.into_bound(py));
-                context.set_item(intern!(py, "protocol"), protocol)?;
-                this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
-            } else if this.get().debug.get() {
-                let named = make::dict(py)?;
-                named.set_item(intern!(py, "exc_info"), &exception)?;
-                let logger = imports(py)?.logger.bind(py);
-                logger.call_method(
-                    intern!(py, "debug"),
-                    make::tuple(
-                        py,
-                        [
-                            intern!(py, "%r: %s").clone().into_any(),
-                            transport.clone(),
-                            make::string(py, message)?.into_any(),
-                        ],
-                    )?,
-                    Some(&named),
-                )?;
+            if is_os_error {
+                reports::log_error(&this, transport, message, &exception)?;
+            } else {
+                let protocol = self.protocol.get(py).map(|it| it.into_bound(py));
+                let named = Named {
+                    transport: Some(transport),
+                    protocol: protocol.as_ref(),
+                };
+                named.report(&this, message, &exception)?;
             }
         }
         self.force_close(transport, &exception)
@@ -183,29 +166,14 @@ impl Stream {
             Some(server) => construct::detach(&server, transport),
             None => Ok(()),
         };
-        let warned = described.and_then(|described| {
-            let named = make::dict(py)?;
-            named.set_item(intern!(py, "source"), transport)?;
-            let kind = py.get_type::<pyo3::exceptions::PyResourceWarning>();
-            let text = format!("unclosed transport {described}");
-            // Taken at import: at interpreter shutdown nothing can be imported.
-            let warn = imports(py)?.warn.bind(py);
-            warn.call((text, kind), Some(&named)).map(drop)
-        });
+        let warned = reports::warn_unclosed(transport, described);
         warned.and(closed).and(detached)
     }
 
     /// Logs a line about the transport in debug mode.
     pub(super) fn log_debug(&self, transport: &Bound<'_, PyAny>, message: &str) -> PyResult<()> {
         let py = transport.py();
-        match self.event_loop(py) {
-            Some(this) if this.get().debug.get() => {
-                let logger = imports(py)?.logger.bind(py);
-                logger
-                    .call_method1(intern!(py, "debug"), (message, transport))
-                    .map(drop)
-            }
-            _ => Ok(()),
-        }
+        let this = self.event_loop(py);
+        reports::log_line(this, intern!(py, "debug"), message, transport)
     }
 }

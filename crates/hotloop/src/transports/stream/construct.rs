@@ -13,15 +13,13 @@ use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, RefSlot, call};
 use crate::streams::Feed;
+use crate::transports::object;
 use crate::transports::tls::Tls;
+use crate::transports::{HIGH_WATER, LOW_WATER};
 
+use super::Stream;
 use super::owner::Owner;
-use super::{Stream, layout};
 use crate::python::make;
-
-/// asyncio's default marks, in bytes (`asyncio.transports._FlowControlMixin`).
-const HIGH_WATER: usize = 64 * 1024;
-const LOW_WATER: usize = HIGH_WATER / 4;
 
 /// Where a transport's descriptor comes from.
 pub(crate) enum Origin<'py> {
@@ -127,7 +125,7 @@ pub(crate) fn new_stream<'py>(
         local,
         peer,
     };
-    let transport = layout::allocate(imports(py)?.stream_type.bind(py), stream)?;
+    let transport = object::allocate(imports(py)?.stream_type.bind(py), stream)?;
     let stream = Stream::of(&transport);
     this.get().register_transport(fd, &transport);
     stream.set_protocol(protocol)?;

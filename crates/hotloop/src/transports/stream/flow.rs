@@ -4,10 +4,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::python::call;
+use crate::transports::reports::Named;
 
 use super::Stream;
-use crate::python::make;
 
 impl Stream {
     /// The number of bytes that wait to be sent.
@@ -42,23 +41,10 @@ impl Stream {
         let Some(protocol) = self.protocol.get(py) else {
             return Ok(());
         };
-        let error = match call::call_method0(&protocol, method) {
-            Ok(_) => return Ok(()),
-            Err(error) if call::ends_the_loop(py, &error) => return Err(error),
-            Err(error) => error,
+        let named = Named {
+            transport: Some(transport),
+            protocol: Some(&protocol.bind(py)),
         };
-        let Some(this) = self.event_loop(py) else {
-            return Err(error);
-        };
-        let context = make::dict(py)?;
-        context.set_item(
-            intern!(py, "message"),
-            make::string(py, &format!("protocol.{method}() failed"))?,
-        )?;
-        context.set_item(intern!(py, "exception"), error.into_value(py))?;
-        context.set_item(intern!(py, "transport"), transport)?;
-        context.set_item(intern!(py, "protocol"), protocol.bind(py))?;
-        this.call_method1(intern!(py, "call_exception_handler"), (context,))
-            .map(drop)
+        named.tell(self.event_loop(py), &protocol, method)
     }
 }

@@ -14,9 +14,9 @@ mod attributes;
 mod close;
 mod construct;
 mod flow;
-mod layout;
 mod owner;
 mod read;
+mod references;
 mod tls;
 mod write;
 
@@ -32,6 +32,7 @@ use crate::event_loop::Loop;
 use crate::python::heap_type::HeapType;
 use crate::python::{Ref, RefSlot};
 use crate::streams::Feed;
+use crate::transports::object::{self, Object};
 
 pub(crate) use construct::{Options, Origin, new_stream};
 use owner::Owner;
@@ -81,15 +82,15 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
         .import("asyncio.transports")?
         .getattr("_FlowControlMixin")?
         .cast_into::<PyType>()?;
-    layout::check(&base)?;
+    object::check::<Stream>(&base)?;
     let made = HeapType {
         name: c"hotloop._core.SocketTransport",
-        size: size_of::<layout::StreamObject>(),
+        size: size_of::<Object<Stream>>(),
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
-        slots: layout::slots(),
+        slots: object::slots_with_repr::<Stream>(),
         methods: attributes::methods(),
         getters: attributes::getters(),
-        members: layout::members(),
+        members: object::members::<Stream>(),
     }
     .build(&base)?;
     attributes::add_constants(&made)?;
@@ -99,15 +100,14 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
 impl Stream {
     /// The state inside a transport object.
     pub(crate) fn of<'a>(object: &'a Bound<'_, PyAny>) -> &'a Self {
-        // SAFETY: A4: methods of the type are called on its instances only, watchers hold instances only.
-        unsafe { &(*object.as_ptr().cast::<layout::StreamObject>()).stream }
+        object::state(object)
     }
 
     /// The state of a native transport whose methods are what they were: nothing is set on the instance.
     pub(crate) fn untouched<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a Self> {
         let imports = crate::imports::imports(object.py()).ok()?;
         (object.get_type_ptr() == imports.stream_type.as_ptr().cast()
-            && !layout::has_attributes(object))
+            && !object::has_attributes::<Stream>(object))
         .then(|| Self::of(object))
     }
 

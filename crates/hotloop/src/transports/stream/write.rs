@@ -13,6 +13,8 @@ use crate::event_loop::Watcher;
 use crate::imports::imports;
 use crate::python::{Buffer, Ref};
 
+use crate::transports::reports;
+
 use super::Stream;
 use crate::python::make::Words;
 
@@ -278,13 +280,7 @@ impl Stream {
 
     /// A write after the connection was lost: the first few pass silently, then asyncio warns.
     fn count_lost_write(&self, py: Python<'_>) -> PyResult<()> {
-        let imports = imports(py)?;
-        if self.lost.get() >= imports.log_threshold_for_lost_writes {
-            let logger = imports.logger.bind(py);
-            logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",))?;
-        }
-        self.lost.set(self.lost.get().saturating_add(1));
-        Ok(())
+        reports::count_lost_write(py, &self.lost, "socket.send() raised exception.")
     }
 }
 

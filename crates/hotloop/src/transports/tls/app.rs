@@ -13,19 +13,17 @@ use crate::event_loop::Loop;
 use crate::imports::imports;
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{
-    HeapType, attribute, check_size, getter, method_fast, method_noargs, method_one,
+    HeapType, attribute, getter, method_fast, method_noargs, method_one,
 };
 use crate::python::{FastArguments, Ref, RefSlot};
 use crate::tls::names;
 
+use crate::transports::object::{self, FlowControlSlots, Object, State};
+
 use super::construct::or_none;
-use super::layout::{self, Object, State};
 use super::{Tls, flow, write};
 
 type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
-
-/// `_extra` of `asyncio.BaseTransport`, `_high_water`, `_loop`, `_low_water`, `_protocol_paused` of the mix-in.
-const SLOTS: usize = 5;
 
 /// The state of the transport: all else is the protocol's.
 pub(super) struct AppTransport {
@@ -38,14 +36,10 @@ pub(super) struct AppTransport {
 }
 
 impl State for AppTransport {
+    type Slots = FlowControlSlots;
+
     fn for_each_reference(&self, look: &mut dyn FnMut(&Ref)) {
-        for slot in [&self.event_loop, &self.protocol] {
-            slot.peek(|value| {
-                if let Some(value) = value {
-                    look(value);
-                }
-            });
-        }
+        object::look_into(&[&self.event_loop, &self.protocol], look);
     }
 
     fn drop_references(&self) {
@@ -68,13 +62,12 @@ impl State for AppTransport {
 }
 
 pub(super) fn make_type<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
-    let dict = std::mem::offset_of!(Object<AppTransport, SLOTS>, dict);
-    check_size(base, dict)?;
+    object::check::<AppTransport>(base)?;
     let made = HeapType {
         name: c"hotloop._core.SSLTransport",
-        size: size_of::<Object<AppTransport, SLOTS>>(),
+        size: size_of::<Object<AppTransport>>(),
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
-        slots: layout::slots::<AppTransport, SLOTS>(),
+        slots: object::slots::<AppTransport>(),
         methods: methods(),
         getters: vec![
             attribute(c"_loop", getter!(get_loop), None),
@@ -82,7 +75,7 @@ pub(super) fn make_type<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, P
             attribute(c"_closed", getter!(is_closing), Some(set_closed)),
             attribute(c"_protocol_paused", getter!(is_protocol_paused), None),
         ],
-        members: layout::members::<AppTransport, SLOTS>(),
+        members: object::members::<AppTransport>(),
     }
     .build(base)?;
     made.setattr("_start_tls_compatible", true)?;
@@ -104,7 +97,7 @@ pub(super) fn new_transport<'py>(
         closed: Cell::new(false),
         closed_again: Cell::new(false),
     };
-    layout::allocate::<AppTransport, SLOTS>(imports(py)?.tls_types.transport.bind(py), state)
+    object::allocate(imports(py)?.tls_types.transport.bind(py), state)
 }
 
 /// The connection is closed or lost: `is_closing()` is true, and the finalizer has nothing to say.
@@ -122,8 +115,7 @@ pub(super) fn connection_lost(transport: &Bound<'_, PyAny>) {
 }
 
 fn of<'a>(object: &'a Bound<'_, PyAny>) -> &'a AppTransport {
-    // SAFETY: A4: methods of the type are called on its instances only, and `Tls` keeps one of them.
-    unsafe { &(*object.as_ptr().cast::<Object<AppTransport, SLOTS>>()).state }
+    object::state(object)
 }
 
 /// The TLS protocol; `RuntimeError` after the end.

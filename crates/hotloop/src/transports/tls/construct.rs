@@ -13,9 +13,10 @@ use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, RefSlot};
 use crate::tls::{Engine, names};
+use crate::transports::object;
 use crate::transports::stream::Stream;
 
-use super::{Phase, Tls, Told, app, layout};
+use super::{Phase, Tls, Told, app};
 
 /// The arguments of `asyncio.sslproto.SSLProtocol`.
 pub(crate) struct Options<'a, 'py> {
@@ -121,7 +122,7 @@ pub(crate) fn new_protocol<'py>(
         outgoing_marks: Cell::new((names.high_water_write / 4, names.high_water_write)),
         receive_buffer: RefSlot::default(),
     };
-    let protocol = layout::allocate::<Tls, 0>(imports(py)?.tls_types.protocol.bind(py), tls)?;
+    let protocol = object::allocate(imports(py)?.tls_types.protocol.bind(py), tls)?;
     let tls = Tls::of(&protocol);
     tls.set_app_protocol(options.protocol)?;
     let transport = app::new_transport(this, &protocol)?;

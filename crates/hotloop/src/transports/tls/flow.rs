@@ -1,12 +1,11 @@
 //! Flow control: in both directions, with the program and with the transport under us.
 
-use crate::python::make;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::python::call;
 use crate::tls::names;
+use crate::transports::reports::Named;
 use crate::transports::stream::Stream;
 
 use super::{Phase, Tls};
@@ -46,22 +45,12 @@ impl Tls {
         let Some(app) = self.app_protocol.get(py) else {
             return Ok(());
         };
-        let error = match call::call_method0(&app, method) {
-            Ok(_) => return Ok(()),
-            Err(error) if call::ends_the_loop(py, &error) => return Err(error),
-            Err(error) => error,
+        let transport = self.app_transport.get(py).map(|it| it.into_bound(py));
+        let named = Named {
+            transport: transport.as_ref(),
+            protocol: Some(protocol),
         };
-        let Some(this) = self.event_loop(py) else {
-            return Err(error);
-        };
-        let context = make::dict(py)?;
-        context.set_item("message", format!("protocol.{method}() failed"))?;
-        context.set_item("exception", error.into_value(py))?;
-        let transport = self.app_transport.get(py);
-        context.set_item("transport", transport.map(|object| object.into_bound(py)))?;
-        context.set_item("protocol", protocol)?;
-        this.call_method1(intern!(py, "call_exception_handler"), (context,))
-            .map(drop)
+        named.tell(self.event_loop(py), &app, method)
     }
 
     /// A native stream under us has sent some of what waited there.

@@ -13,7 +13,6 @@ mod attributes;
 mod construct;
 mod flow;
 mod handshake;
-mod layout;
 mod read;
 mod shutdown;
 mod write;
@@ -21,7 +20,6 @@ mod write;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use crate::python::make;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -29,12 +27,13 @@ use pyo3::types::{PyTuple, PyType};
 
 use crate::event_loop::Loop;
 use crate::imports::imports;
-use crate::python::heap_type::{HeapType, check_size};
+use crate::python::heap_type::HeapType;
 use crate::python::{Ref, RefSlot};
 use crate::tls::{Engine, names};
+use crate::transports::object::{self, Object, Slots, State};
+use crate::transports::reports::{self, Named};
 
 pub(crate) use construct::{Options, new_protocol};
-use layout::{Object, State};
 use write::Plain;
 
 /// `asyncio.sslproto.SSLProtocolState`.
@@ -126,15 +125,15 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<TlsTypes> {
         Ok(py.import(module)?.getattr(name)?.cast_into::<PyType>()?)
     };
     let protocol_base = base("asyncio.protocols", "BufferedProtocol")?;
-    check_size(&protocol_base, std::mem::offset_of!(Object<Tls, 0>, dict))?;
+    object::check::<Tls>(&protocol_base)?;
     let protocol = HeapType {
         name: c"hotloop._core.SSLProtocol",
-        size: size_of::<Object<Tls, 0>>(),
+        size: size_of::<Object<Tls>>(),
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
-        slots: layout::slots::<Tls, 0>(),
+        slots: object::slots::<Tls>(),
         methods: attributes::methods(),
         getters: attributes::getters(),
-        members: layout::members::<Tls, 0>(),
+        members: object::members::<Tls>(),
     }
     .build(&protocol_base)?;
     protocol.setattr("max_size", crate::event_loop::READ_BUFFER_SIZE)?;
@@ -148,9 +147,7 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<TlsTypes> {
 impl Tls {
     /// The state inside a protocol object.
     pub(crate) fn of<'a>(object: &'a Bound<'_, PyAny>) -> &'a Self {
-        // SAFETY: A4: methods of the type are called on its instances only; `is_tls` and the slot of the
-        // application's transport answer for the other uses.
-        unsafe { &(*object.as_ptr().cast::<Object<Self, 0>>()).state }
+        object::state(object)
     }
 
     /// Whether an object is a protocol of this type.
@@ -247,19 +244,14 @@ impl Tls {
             return Ok(());
         };
         if is_os_error {
-            if this.get().debug.get() {
-                let named = make::dict(py)?;
-                named.set_item("exc_info", &exception)?;
-                let logger = imports(py)?.logger.bind(py);
-                logger.call_method("debug", ("%r: %s", protocol, message), Some(&named))?;
-            }
+            reports::log_error(&this, protocol, message, &exception)?;
         } else if !is_cancelled {
-            let context = make::dict(py)?;
-            context.set_item("message", message)?;
-            context.set_item("exception", &exception)?;
-            context.set_item("transport", transport.map(|object| object.into_bound(py)))?;
-            context.set_item("protocol", protocol)?;
-            this.call_method1(intern!(py, "call_exception_handler"), (context,))?;
+            let transport = transport.map(|it| it.into_bound(py));
+            let named = Named {
+                transport: transport.as_ref(),
+                protocol: Some(protocol),
+            };
+            named.report(&this, message, &exception)?;
         }
         Ok(())
     }
@@ -303,14 +295,10 @@ impl Tls {
 }
 
 impl State for Tls {
+    type Slots = Slots<0>;
+
     fn for_each_reference(&self, look: &mut dyn FnMut(&Ref)) {
-        for slot in self.slots() {
-            slot.peek(|value| {
-                if let Some(value) = value {
-                    look(value);
-                }
-            });
-        }
+        object::look_into(&self.slots(), look);
         for object in [&self.context, &self.extra, &self.object] {
             look(object);
         }
