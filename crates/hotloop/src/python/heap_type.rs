@@ -272,4 +272,28 @@ macro_rules! getter {
     }};
 }
 
-pub(crate) use {getter, method_fast, method_noargs, method_one};
+/// A setter: `fn(py, Borrowed<self>, Borrowed<value>) -> PyResult<()>`; deleting the attribute raises the exception given.
+macro_rules! setter {
+    ($body:path, $refusal:ty, $words:literal) => {{
+        unsafe extern "C" fn shim(
+            slf: *mut pyo3::ffi::PyObject,
+            value: *mut pyo3::ffi::PyObject,
+            _: *mut std::ffi::c_void,
+        ) -> std::ffi::c_int {
+            // SAFETY: A1, A6: called by the interpreter; A2: it holds both objects during the call. A null value means
+            // deletion.
+            unsafe {
+                $crate::python::guard(|py| {
+                    let Some(value) = pyo3::Borrowed::from_ptr_or_opt(py, value) else {
+                        return Err(<$refusal>::new_err($crate::python::make::Words($words)));
+                    };
+                    $body(py, pyo3::Borrowed::from_ptr(py, slf), value)?;
+                    Ok(0)
+                })
+            }
+        }
+        shim as pyo3::ffi::setter
+    }};
+}
+
+pub(crate) use {getter, method_fast, method_noargs, method_one, setter};

@@ -1,6 +1,6 @@
 //! The attributes of futures and tasks that asyncio's own code, debuggers and tests read.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::CStr;
 
 use pyo3::Borrowed;
 use pyo3::exceptions::{PyAttributeError, PyValueError};
@@ -8,8 +8,8 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::python::guard::{boolean, guard, none};
-use crate::python::heap_type::{attribute, getter};
+use crate::python::guard::{boolean, none};
+use crate::python::heap_type::{attribute, getter, setter};
 use crate::python::{Ref, RefSlot};
 
 use super::callbacks;
@@ -24,7 +24,11 @@ pub(super) fn of_future() -> Vec<ffi::PyGetSetDef> {
         attribute(
             c"_asyncio_future_blocking",
             getter!(blocking),
-            Some(set_blocking),
+            Some(setter!(
+                set_blocking,
+                PyAttributeError,
+                "cannot delete attribute"
+            )),
         ),
         attribute(c"_loop", getter!(event_loop), None),
         attribute(c"_callbacks", getter!(callbacks::callbacks), None),
@@ -33,13 +37,21 @@ pub(super) fn of_future() -> Vec<ffi::PyGetSetDef> {
         attribute(
             c"_log_traceback",
             getter!(log_traceback),
-            Some(set_log_traceback),
+            Some(setter!(
+                set_log_traceback,
+                PyAttributeError,
+                "cannot delete attribute"
+            )),
         ),
         attribute(c"_source_traceback", getter!(source_traceback), None),
         attribute(
             c"_cancel_message",
             getter!(cancel_message),
-            Some(set_cancel_message),
+            Some(setter!(
+                set_cancel_message,
+                PyAttributeError,
+                "cannot delete attribute"
+            )),
         ),
         #[cfg(Py_3_14)]
         attribute(c"_asyncio_awaited_by", getter!(callbacks::awaited_by), None),
@@ -55,7 +67,11 @@ pub(super) fn of_task() -> Vec<ffi::PyGetSetDef> {
         attribute(
             c"_log_destroy_pending",
             getter!(log_destroy_pending),
-            Some(set_log_destroy_pending),
+            Some(setter!(
+                set_log_destroy_pending,
+                PyAttributeError,
+                "cannot delete attribute"
+            )),
         ),
     ]
 }
@@ -122,94 +138,49 @@ pub(super) fn or_none(py: Python<'_>, slot: &RefSlot) -> Ref {
     slot.get(py).unwrap_or_else(|| none(py))
 }
 
-unsafe extern "C" fn set_blocking(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut c_void,
-) -> i32 {
-    // SAFETY: A1, A6, T1: a setter of our type.
-    unsafe {
-        set(slf, value, |py, slf, value| {
-            let future = receiver(slf);
-            alive(py, future)?;
-            future.blocking.set(value.is_truthy()?);
-            Ok(())
-        })
-    }
+fn set_blocking<'py>(
+    py: Python<'py>,
+    slf: Borrowed<'_, 'py, PyAny>,
+    value: Borrowed<'_, 'py, PyAny>,
+) -> PyResult<()> {
+    let future = receiver(slf);
+    alive(py, future)?;
+    future.blocking.set(value.is_truthy()?);
+    Ok(())
 }
 
-unsafe extern "C" fn set_log_traceback(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut c_void,
-) -> i32 {
-    // SAFETY: as above.
-    unsafe {
-        set(slf, value, |_, slf, value| {
-            if value.is_truthy()? {
-                return Err(PyValueError::new_err(
-                    "_log_traceback can only be set to False",
-                ));
-            }
-            receiver(slf).log_traceback.set(false);
-            Ok(())
-        })
+fn set_log_traceback<'py>(
+    _py: Python<'py>,
+    slf: Borrowed<'_, 'py, PyAny>,
+    value: Borrowed<'_, 'py, PyAny>,
+) -> PyResult<()> {
+    if value.is_truthy()? {
+        return Err(PyValueError::new_err(
+            "_log_traceback can only be set to False",
+        ));
     }
+    receiver(slf).log_traceback.set(false);
+    Ok(())
 }
 
-unsafe extern "C" fn set_cancel_message(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut c_void,
-) -> i32 {
-    // SAFETY: as above.
-    unsafe {
-        set(slf, value, |_, slf, value| {
-            let before = receiver(slf).cancel_message.replace(Some((&*value).into()));
-            drop(before);
-            Ok(())
-        })
-    }
+fn set_cancel_message<'py>(
+    _py: Python<'py>,
+    slf: Borrowed<'_, 'py, PyAny>,
+    value: Borrowed<'_, 'py, PyAny>,
+) -> PyResult<()> {
+    let before = receiver(slf).cancel_message.replace(Some((&*value).into()));
+    drop(before);
+    Ok(())
 }
 
-unsafe extern "C" fn set_log_destroy_pending(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut c_void,
-) -> i32 {
-    // SAFETY: as above.
-    unsafe {
-        set(slf, value, |_, slf, value| {
-            let wanted = value.is_truthy()?;
-            task::receiver(slf).log_destroy_pending.set(wanted);
-            Ok(())
-        })
-    }
-}
-
-/// The frame of a setter: a null value means deletion.
-///
-/// # Safety
-/// Called by the interpreter, which holds both objects (A1, A2).
-unsafe fn set(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    body: impl FnOnce(Python<'_>, Borrowed<'_, '_, PyAny>, Borrowed<'_, '_, PyAny>) -> PyResult<()>,
-) -> i32 {
-    // SAFETY: by the caller.
-    unsafe {
-        guard(|py| {
-            if value.is_null() {
-                return Err(PyAttributeError::new_err("cannot delete attribute"));
-            }
-            body(
-                py,
-                Borrowed::from_ptr(py, slf),
-                Borrowed::from_ptr(py, value),
-            )?;
-            Ok(0)
-        })
-    }
+fn set_log_destroy_pending<'py>(
+    _py: Python<'py>,
+    slf: Borrowed<'_, 'py, PyAny>,
+    value: Borrowed<'_, 'py, PyAny>,
+) -> PyResult<()> {
+    let wanted = value.is_truthy()?;
+    task::receiver(slf).log_destroy_pending.set(wanted);
+    Ok(())
 }
 
 /// The docstring of `Future`, with its signature.

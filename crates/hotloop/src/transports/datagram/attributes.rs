@@ -10,7 +10,7 @@ use pyo3::types::PyType;
 
 use crate::imports::imports;
 use crate::python::guard::{boolean, none};
-use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
+use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
 use crate::python::{FastArguments, Ref};
 
 use super::{Datagram, construct, info};
@@ -64,8 +64,8 @@ pub(super) fn getters() -> Vec<ffi::PyGetSetDef> {
         attribute(c"_conn_lost", getter!(get_lost), None),
         attribute(c"_protocol_connected", getter!(is_protocol_connected), None),
         attribute(c"_protocol_paused", getter!(is_protocol_paused), None),
-        attribute(c"_high_water", getter!(get_high_water), Some(set_high_water)),
-        attribute(c"_low_water", getter!(get_low_water), Some(set_low_water)),
+        attribute(c"_high_water", getter!(get_high_water), Some(setter!(set_high_water, PyTypeError, "the marks of flow control cannot be deleted"))),
+        attribute(c"_low_water", getter!(get_low_water), Some(setter!(set_low_water, PyTypeError, "the marks of flow control cannot be deleted"))),
     ]
 }
 
@@ -302,38 +302,12 @@ fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(mark.into_pyobject(py)?.into())
 }
 
-unsafe extern "C" fn set_high_water(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut std::ffi::c_void,
-) -> i32 {
-    // SAFETY: A1, A6: called by the interpreter, which holds both objects.
-    unsafe { set_mark(slf, value, |datagram, mark| datagram.high_water.set(mark)) }
+fn set_high_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
+    Datagram::of(&slf).high_water.set(value.extract()?);
+    Ok(())
 }
 
-unsafe extern "C" fn set_low_water(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut std::ffi::c_void,
-) -> i32 {
-    // SAFETY: as above.
-    unsafe { set_mark(slf, value, |datagram, mark| datagram.low_water.set(mark)) }
-}
-
-unsafe fn set_mark(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    set: fn(&Datagram, usize),
-) -> i32 {
-    // SAFETY: A1, A2 by the callers; a null value means deletion.
-    unsafe {
-        crate::python::guard(|py| {
-            let slf = Borrowed::from_ptr(py, slf);
-            let value = Borrowed::from_ptr_or_opt(py, value).ok_or_else(|| {
-                PyTypeError::new_err(Words("the marks of flow control cannot be deleted"))
-            })?;
-            set(Datagram::of(&slf), value.extract()?);
-            Ok(0)
-        })
-    }
+fn set_low_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
+    Datagram::of(&slf).low_water.set(value.extract()?);
+    Ok(())
 }

@@ -8,7 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::python::guard::{boolean, none};
-use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
+use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
 use crate::python::{FastArguments, Ref};
 
 use super::{PipeState, ReadPipe, WritePipe, state};
@@ -61,7 +61,11 @@ macro_rules! both_getters {
             attribute(
                 c"_pipe",
                 getter!(get_pipe::<$pipe>),
-                Some(set_pipe::<$pipe>),
+                Some(setter!(
+                    set_pipe::<$pipe>,
+                    PyTypeError,
+                    "this attribute cannot be deleted"
+                )),
             ),
             attribute(c"_fileno", getter!(get_fileno::<$pipe>), None),
             attribute(c"_protocol", getter!(get_protocol::<$pipe>), None),
@@ -124,9 +128,9 @@ pub(super) mod of_write_pipe {
         getters.extend([
             attribute(c"_buffer", getter!(get_buffer), None),
             attribute(c"_conn_lost", getter!(get_lost), None),
-            attribute(c"_protocol_paused", getter!(is_protocol_paused), Some(set_protocol_paused)),
-            attribute(c"_high_water", getter!(get_high_water), Some(set_high_water)),
-            attribute(c"_low_water", getter!(get_low_water), Some(set_low_water)),
+            attribute(c"_protocol_paused", getter!(is_protocol_paused), Some(setter!(set_protocol_paused, PyTypeError, "this attribute cannot be deleted"))),
+            attribute(c"_high_water", getter!(get_high_water), Some(setter!(set_high_water, PyTypeError, "this attribute cannot be deleted"))),
+            attribute(c"_low_water", getter!(get_low_water), Some(setter!(set_low_water, PyTypeError, "this attribute cannot be deleted"))),
         ]);
         getters
     }
@@ -340,76 +344,31 @@ fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 /// asyncio's own tests take the pipe away before they close it.
-unsafe extern "C" fn set_pipe<S: PipeState>(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut std::ffi::c_void,
-) -> i32 {
-    // SAFETY: A1, A6: called by the interpreter, which holds both objects.
-    unsafe {
-        set(slf, value, |slf, value| {
-            let pipe = (!value.is_none()).then(|| value.into());
-            drop(state::<S>(slf).end().pipe.replace(pipe));
-            Ok(())
-        })
-    }
+fn set_pipe<'py, S: PipeState>(
+    _py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    value: Slf<'_, 'py>,
+) -> PyResult<()> {
+    let pipe = (!value.is_none()).then(|| (&*value).into());
+    drop(state::<S>(&slf).end().pipe.replace(pipe));
+    Ok(())
 }
 
-unsafe extern "C" fn set_protocol_paused(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut std::ffi::c_void,
-) -> i32 {
-    // SAFETY: A1, A6: called by the interpreter, which holds both objects.
-    unsafe {
-        set(slf, value, |slf, value| {
-            write_pipe(slf).protocol_paused.set(value.is_truthy()?);
-            Ok(())
-        })
-    }
+fn set_protocol_paused<'py>(
+    _py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    value: Slf<'_, 'py>,
+) -> PyResult<()> {
+    write_pipe(&slf).protocol_paused.set(value.is_truthy()?);
+    Ok(())
 }
 
-unsafe extern "C" fn set_high_water(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut std::ffi::c_void,
-) -> i32 {
-    // SAFETY: as above.
-    unsafe {
-        set(slf, value, |slf, value| {
-            write_pipe(slf).high_water.set(value.extract()?);
-            Ok(())
-        })
-    }
+fn set_high_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
+    write_pipe(&slf).high_water.set(value.extract()?);
+    Ok(())
 }
 
-unsafe extern "C" fn set_low_water(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut std::ffi::c_void,
-) -> i32 {
-    // SAFETY: as above.
-    unsafe {
-        set(slf, value, |slf, value| {
-            write_pipe(slf).low_water.set(value.extract()?);
-            Ok(())
-        })
-    }
-}
-
-unsafe fn set(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    set: fn(&Bound<'_, PyAny>, &Bound<'_, PyAny>) -> PyResult<()>,
-) -> i32 {
-    // SAFETY: A1, A2 by the callers; a null value means deletion.
-    unsafe {
-        crate::python::guard(|py| {
-            let slf = Borrowed::from_ptr(py, slf);
-            let value = Borrowed::from_ptr_or_opt(py, value)
-                .ok_or_else(|| PyTypeError::new_err(Words("this attribute cannot be deleted")))?;
-            set(&slf, &value)?;
-            Ok(0)
-        })
-    }
+fn set_low_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
+    write_pipe(&slf).low_water.set(value.extract()?);
+    Ok(())
 }

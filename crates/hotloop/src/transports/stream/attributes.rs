@@ -10,7 +10,7 @@ use pyo3::{Borrowed, intern};
 use crate::address;
 use crate::imports::imports;
 use crate::python::guard::{boolean, none};
-use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
+use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
 use crate::python::{FastArguments, Ref};
 
 use crate::transports::object;
@@ -69,8 +69,8 @@ pub(super) fn getters() -> Vec<ffi::PyGetSetDef> {
         attribute(c"_empty_waiter", getter!(get_empty_waiter), None),
         attribute(c"_protocol_connected", getter!(is_protocol_connected), None),
         attribute(c"_protocol_paused", getter!(is_protocol_paused), None),
-        attribute(c"_high_water", getter!(get_high_water), Some(set_high_water)),
-        attribute(c"_low_water", getter!(get_low_water), Some(set_low_water)),
+        attribute(c"_high_water", getter!(get_high_water), Some(setter!(set_high_water, PyTypeError, "the marks of flow control cannot be deleted"))),
+        attribute(c"_low_water", getter!(get_low_water), Some(setter!(set_low_water, PyTypeError, "the marks of flow control cannot be deleted"))),
     ]
 }
 
@@ -366,40 +366,14 @@ fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(Stream::of(&slf).low_water.get().into_pyobject(py)?.into())
 }
 
-unsafe extern "C" fn set_high_water(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut std::ffi::c_void,
-) -> i32 {
-    // SAFETY: A1, A6: called by the interpreter, which holds both objects.
-    unsafe { set_mark(slf, value, |stream, mark| stream.high_water.set(mark)) }
+fn set_high_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
+    Stream::of(&slf).high_water.set(value.extract()?);
+    Ok(())
 }
 
-unsafe extern "C" fn set_low_water(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut std::ffi::c_void,
-) -> i32 {
-    // SAFETY: as above.
-    unsafe { set_mark(slf, value, |stream, mark| stream.low_water.set(mark)) }
-}
-
-unsafe fn set_mark(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    set: fn(&Stream, usize),
-) -> i32 {
-    // SAFETY: A1, A2 by the callers; a null value means deletion.
-    unsafe {
-        crate::python::guard(|py| {
-            let slf = Borrowed::from_ptr(py, slf);
-            let value = Borrowed::from_ptr_or_opt(py, value).ok_or_else(|| {
-                PyTypeError::new_err(Words("the marks of flow control cannot be deleted"))
-            })?;
-            set(Stream::of(&slf), value.extract()?);
-            Ok(0)
-        })
-    }
+fn set_low_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
+    Stream::of(&slf).low_water.set(value.extract()?);
+    Ok(())
 }
 
 impl Stream {

@@ -13,7 +13,7 @@ use crate::event_loop::Loop;
 use crate::imports::imports;
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{
-    HeapType, attribute, getter, method_fast, method_noargs, method_one,
+    HeapType, attribute, getter, method_fast, method_noargs, method_one, setter,
 };
 use crate::python::{FastArguments, Ref, RefSlot};
 use crate::tls::names;
@@ -72,7 +72,15 @@ pub(super) fn make_type<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, P
         getters: vec![
             attribute(c"_loop", getter!(get_loop), None),
             attribute(c"_ssl_protocol", getter!(get_ssl_protocol), None),
-            attribute(c"_closed", getter!(is_closing), Some(set_closed)),
+            attribute(
+                c"_closed",
+                getter!(is_closing),
+                Some(setter!(
+                    set_closed,
+                    PyTypeError,
+                    "cannot delete this attribute"
+                )),
+            ),
             attribute(c"_protocol_paused", getter!(is_protocol_paused), None),
         ],
         members: object::members::<AppTransport>(),
@@ -379,21 +387,7 @@ fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> 
     Ok(boolean(py, paused))
 }
 
-unsafe extern "C" fn set_closed(
-    slf: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut std::ffi::c_void,
-) -> i32 {
-    // SAFETY: A1, A6: called by the interpreter, which holds both objects; the value is null for `del`.
-    unsafe {
-        crate::python::guard(|py| {
-            let slf = Borrowed::from_ptr(py, slf);
-            let closed = match Borrowed::from_ptr_or_opt(py, value) {
-                Some(value) => value.is_truthy()?,
-                None => return Err(PyTypeError::new_err("cannot delete this attribute")),
-            };
-            of(&slf).closed.set(closed);
-            Ok(0)
-        })
-    }
+fn set_closed<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
+    of(&slf).closed.set(value.is_truthy()?);
+    Ok(())
 }
