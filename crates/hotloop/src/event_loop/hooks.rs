@@ -25,42 +25,50 @@ pub(crate) struct Hooks(u32);
 
 impl Hooks {
     pub(crate) const NONE: Self = Self(0);
-    pub(crate) const TIME: Self = Self(1);
-    pub(crate) const RUN_ONCE: Self = Self(1 << 1);
+    pub(crate) const TIME: Self = Self::of(&["time"]);
+    pub(crate) const RUN_ONCE: Self = Self::of(&["_run_once"]);
     /// `call_soon`, or what asyncio's calls.
-    pub(crate) const CALL_SOON: Self = Self(1 << 2 | 1 << 3 | 1 << 4);
+    pub(crate) const CALL_SOON: Self = Self::of(&["call_soon", "_call_soon", "_check_closed"]);
     /// What asyncio's `call_soon` calls.
-    pub(crate) const INSIDE_CALL_SOON: Self = Self(1 << 3 | 1 << 4);
+    pub(crate) const INSIDE_CALL_SOON: Self = Self::of(&["_call_soon", "_check_closed"]);
     /// What asyncio's `call_soon_threadsafe` calls.
-    pub(crate) const INSIDE_THREADSAFE: Self = Self(1 << 3 | 1 << 4 | 1 << 6);
-    pub(crate) const CHECK_CLOSED: Self = Self(1 << 4);
-    pub(crate) const CALL_AT: Self = Self(1 << 5);
-    pub(crate) const MAKE_SOCKET_TRANSPORT: Self = Self(1 << 8);
-    pub(crate) const TIMER_HANDLE_CANCELLED: Self = Self(1 << 7);
+    pub(crate) const INSIDE_THREADSAFE: Self =
+        Self::of(&["_call_soon", "_check_closed", "_write_to_self"]);
+    pub(crate) const CHECK_CLOSED: Self = Self::of(&["_check_closed"]);
+    pub(crate) const CALL_AT: Self = Self::of(&["call_at"]);
+    pub(crate) const MAKE_SOCKET_TRANSPORT: Self = Self::of(&["_make_socket_transport"]);
+    pub(crate) const TIMER_HANDLE_CANCELLED: Self = Self::of(&["_timer_handle_cancelled"]);
     /// `_process_events`, or what asyncio's calls.
-    pub(crate) const PROCESS_EVENTS: Self = Self(1 << 9 | 1 << 10);
-    pub(crate) const ADD_READER: Self = Self(1 << 11);
-    pub(crate) const REMOVE_READER: Self = Self(1 << 12);
-    pub(crate) const ADD_WRITER: Self = Self(1 << 13);
-    pub(crate) const REMOVE_WRITER: Self = Self(1 << 14);
+    pub(crate) const PROCESS_EVENTS: Self = Self::of(&["_process_events", "_add_callback"]);
+    pub(crate) const ADD_READER: Self = Self::of(&["_add_reader"]);
+    pub(crate) const REMOVE_READER: Self = Self::of(&["_remove_reader"]);
+    pub(crate) const ADD_WRITER: Self = Self::of(&["_add_writer"]);
+    pub(crate) const REMOVE_WRITER: Self = Self::of(&["_remove_writer"]);
     /// Any of the four.
-    pub(crate) const WATCHING: Self = Self(0b1111 << 11);
+    pub(crate) const WATCHING: Self = Self::of(&[
+        "_add_reader",
+        "_remove_reader",
+        "_add_writer",
+        "_remove_writer",
+    ]);
     /// What asyncio's listening sockets use.
-    pub(crate) const ACCEPT: Self = Self(1 << 11 | 1 << 15 | 1 << 16);
+    pub(crate) const ACCEPT: Self =
+        Self::of(&["_add_reader", "_accept_connection", "_accept_connection2"]);
     /// What asyncio does with an accepted connection.
-    pub(crate) const ACCEPTED: Self = Self(1 << 8 | 1 << 16);
+    pub(crate) const ACCEPTED: Self = Self::of(&["_make_socket_transport", "_accept_connection2"]);
 
-    pub(crate) const CALL_SOON_THREADSAFE: Self = Self(1 << 17);
-    pub(crate) const RUN_IN_EXECUTOR: Self = Self(1 << 18);
-    pub(crate) const ENSURE_RESOLVED: Self = Self(1 << 19);
-    pub(crate) const CONNECT_SOCK: Self = Self(1 << 20);
-    pub(crate) const SOCK_CONNECT: Self = Self(1 << 21);
-    pub(crate) const CREATE_CONNECTION_TRANSPORT: Self = Self(1 << 22);
-    pub(crate) const ENSURE_FD_NO_TRANSPORT: Self = Self(1 << 23);
-    pub(crate) const CREATE_FUTURE: Self = Self(1 << 24);
-    pub(crate) const GET_DEBUG: Self = Self(1 << 25);
+    pub(crate) const CALL_SOON_THREADSAFE: Self = Self::of(&["call_soon_threadsafe"]);
+    pub(crate) const RUN_IN_EXECUTOR: Self = Self::of(&["run_in_executor"]);
+    pub(crate) const ENSURE_RESOLVED: Self = Self::of(&["_ensure_resolved"]);
+    pub(crate) const CONNECT_SOCK: Self = Self::of(&["_connect_sock"]);
+    pub(crate) const SOCK_CONNECT: Self = Self::of(&["sock_connect"]);
+    pub(crate) const CREATE_CONNECTION_TRANSPORT: Self =
+        Self::of(&["_create_connection_transport"]);
+    pub(crate) const ENSURE_FD_NO_TRANSPORT: Self = Self::of(&["_ensure_fd_no_transport"]);
+    pub(crate) const CREATE_FUTURE: Self = Self::of(&["create_future"]);
+    pub(crate) const GET_DEBUG: Self = Self::of(&["get_debug"]);
 
-    /// Each method with its bit.
+    /// The methods; the place of each is its bit.
     const NAMES: [&'static str; 26] = [
         "time",
         "_run_once",
@@ -95,6 +103,20 @@ impl Hooks {
         Self(self.0 | other.0)
     }
 
+    /// The set of these methods.
+    const fn of(names: &[&str]) -> Self {
+        let (mut bits, mut index) = (0, 0);
+        while index < names.len() {
+            let mut bit = 0;
+            while !same(Self::NAMES[bit], names[index]) {
+                bit += 1; // past the end for a name that is not there, which does not compile
+            }
+            bits |= 1 << bit;
+            index += 1;
+        }
+        Self(bits)
+    }
+
     /// Whether any of `other` is in the set.
     #[inline]
     pub(crate) fn any(self, other: Self) -> bool {
@@ -124,6 +146,16 @@ impl Hooks {
     fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
+}
+
+/// Whether two strings are the same, at compile time.
+const fn same(left: &str, right: &str) -> bool {
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    let mut index = 0;
+    while index < left.len() && index < right.len() && left[index] == right[index] {
+        index += 1;
+    }
+    index == left.len() && index == right.len()
 }
 
 /// The names of [`Hooks::NAMES`], in that order, and the methods of `hotloop.EventLoop` as the package defines them.
