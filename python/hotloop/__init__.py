@@ -8,8 +8,6 @@ One line switches a program over::
 Importing this package changes nothing in asyncio.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import TYPE_CHECKING, Any

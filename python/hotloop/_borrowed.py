@@ -7,8 +7,6 @@ and the attributes named here, and being the running version's own they are exac
 A name that is missing, or that cannot work outside its class, gives one ImportError.
 """
 
-from __future__ import annotations
-
 from asyncio import unix_events
 from types import FunctionType
 from typing import Any

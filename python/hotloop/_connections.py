@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._borrowed import borrow
+from ._seldom import next_in_line
 from ._state import LoopBase
 
 _create_unix_connection = borrow("create_unix_connection")
@@ -35,7 +36,7 @@ async def create_connection(
         dialed = self._dial(host, port)
         if dialed is not None:
             return await _finish(self, protocol_factory, *dialed)
-    own = super(ConnectionMixin, self).create_connection
+    own = next_in_line(self).create_connection
     return await own(protocol_factory, host, port, **options)
 
 
@@ -99,8 +100,6 @@ _UNIX_OPTIONS = _options_of(_create_unix_connection, create_unix_connection)
 
 class ConnectionMixin(LoopBase):
     """`loop.create_connection` and its Unix relative (asyncio documentation, "Opening network connections")."""
-
-    __slots__ = ()
 
     if not TYPE_CHECKING:
         create_connection = create_connection

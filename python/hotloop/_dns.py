@@ -15,6 +15,7 @@ import copy
 import socket
 from typing import Any
 
+from ._seldom import next_in_line
 from ._state import LoopBase
 
 _NO_LOOKUP = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
@@ -28,8 +29,6 @@ _getnameinfo = socket.getnameinfo
 
 class DnsMixin(LoopBase):
     """`loop.getaddrinfo` and `loop.getnameinfo` (asyncio documentation, "DNS")."""
-
-    __slots__ = ()
 
     async def getaddrinfo(
         self,
@@ -64,9 +63,10 @@ class DnsMixin(LoopBase):
                     pass
                 else:
                     return await self._joined_lookup(key)
-        return await super().getaddrinfo(
+        asked: list[Any] = await next_in_line(self).getaddrinfo(
             host, port, family=family, type=type, proto=proto, flags=flags
         )
+        return asked
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """What `socket.getnameinfo` returns for the same arguments, without blocking the loop.
@@ -82,7 +82,8 @@ class DnsMixin(LoopBase):
         ):
             # The address of `sockaddr` is numeric (anything else is refused), and so is the answer.
             return socket.getnameinfo(sockaddr, flags)
-        return await super().getnameinfo(sockaddr, flags)
+        named: tuple[str, str] = await next_in_line(self).getnameinfo(sockaddr, flags)
+        return named
 
     async def _joined_lookup(self, key: tuple[Any, ...]) -> list[Any]:
         """One call in the executor for all who ask the same before it has ended."""

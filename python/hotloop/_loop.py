@@ -4,8 +4,6 @@ What is hot is in `_core.Loop` and comes first in the method order; what is not 
 Python's own code, inherited or borrowed (`_borrowed.py`).
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import socket
@@ -17,29 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._borrowed import borrow
-from ._connections import ConnectionMixin
 from ._core import task_factory
-from ._dns import DnsMixin
 from ._nesting import NestingMixin
-from ._sendfile import SendfileMixin
+from ._seldom import SeldomMixin
 from ._signals import SignalMixin
 from ._sockets import SocketMixin
 from ._state import State
-from ._subprocesses import SubprocessMixin
-from ._tls import TlsMixin
 from ._transports import SelectorView, Transports
 
 
 class EventLoop(
     State,
     NestingMixin,
-    ConnectionMixin,
-    DnsMixin,
-    SendfileMixin,
     SignalMixin,
     SocketMixin,
-    SubprocessMixin,
-    TlsMixin,
+    SeldomMixin,
     asyncio.BaseEventLoop,
 ):
     """An asyncio event loop in Rust.

@@ -7,8 +7,6 @@ yes, and from then on allows by itself what the patch would have: `run_until_com
 runs. What nest_asyncio does to asyncio as a whole (`asyncio.run`, tasks in Python) it does as ever.
 """
 
-from __future__ import annotations
-
 import threading
 from asyncio import ensure_future, tasks
 from typing import TYPE_CHECKING, Any

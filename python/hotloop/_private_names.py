@@ -9,9 +9,8 @@ A name is `module.name` or `module.Class.name`; or `module.Class().name` for wha
 the stdlib and ours have as well: that is compared by the tests only.
 """
 
-from __future__ import annotations
-
 import sys
+from functools import cache
 from importlib import import_module
 
 Version = tuple[int, int]
@@ -250,12 +249,16 @@ def find(name: str) -> object:
     Raises:
         AttributeError: it is not there.
     """
-    module, *parts = name.partition("()")[0].split(".")
-    full = f"asyncio.{module}"
-    found: object = sys.modules.get(full) or import_module(full)
-    for part in parts:
-        found = getattr(found, part)
-    return found
+    owner, _, attribute = name.partition("()")[0].rpartition(".")
+    return getattr(_owner(owner), attribute)
+
+
+@cache
+def _owner(name: str) -> object:
+    """A module of asyncio, or a class in one."""
+    module, _, attribute = name.partition(".")
+    found = import_module(f"asyncio.{module}")
+    return getattr(found, attribute) if attribute else found
 
 
 def check(version: Version = sys.version_info[:2]) -> None:

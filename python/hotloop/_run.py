@@ -1,7 +1,5 @@
 """The ways to put hotloop to use: `run`, `new_event_loop`, `install`."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +22,7 @@ def run(
     *,
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
-    task_factory: _TaskFactory | None = None,
+    task_factory: "_TaskFactory | None" = None,
 ) -> _T:
     """Run a coroutine on a new hotloop loop and return its result, as `asyncio.run` does.
 

@@ -25,8 +25,6 @@ _sendfile = os.sendfile
 class SendfileMixin(LoopBase):
     """What `loop.sendfile` and `loop.sock_sendfile` call; the fallbacks are `BaseEventLoop`'s."""
 
-    __slots__ = ()
-
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         """Send a file through a transport's socket, when all that was written before has left."""
         fd = transp._sock_fd

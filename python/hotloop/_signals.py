@@ -7,8 +7,6 @@ loop goes to sleep wakes it all the same. asyncio's own loop does this only once
 added. A program that has set a wake-up descriptor of its own keeps it.
 """
 
-from __future__ import annotations
-
 import signal
 import socket
 import sys

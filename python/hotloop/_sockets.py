@@ -4,8 +4,6 @@ They are coroutines because asyncio's are: nothing happens before they are await
 `create_task` takes them. The work is the core's `_try_*` methods.
 """
 
-from __future__ import annotations
-
 import socket
 from asyncio import base_events
 from typing import Any

@@ -6,8 +6,6 @@ what `BaseEventLoop.__init__` sets on every loop goes into slots; programs can s
 of their own.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from . import _core

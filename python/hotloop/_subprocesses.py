@@ -139,8 +139,6 @@ class _Starting:
 class SubprocessMixin(LoopBase):
     """`subprocess_exec` and `subprocess_shell` come from `BaseEventLoop` and end here."""
 
-    __slots__ = ()
-
     async def _make_subprocess_transport(
         self,
         protocol: Any,

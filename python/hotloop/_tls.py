@@ -21,8 +21,6 @@ from ._state import LoopBase
 class TlsMixin(LoopBase):
     """TLS connections (asyncio documentation, "TLS Upgrade" and the `ssl` arguments)."""
 
-    __slots__ = ()
-
     def _make_ssl_transport(
         self,
         rawsock: socket.socket,

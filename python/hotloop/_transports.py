@@ -1,7 +1,5 @@
 """`loop._transports` and `loop._selector`: views that asyncio's own transports and libraries read."""
 
-from __future__ import annotations
-
 import selectors
 import weakref
 from collections.abc import Iterator, Mapping
@@ -19,7 +17,7 @@ class Transports(weakref.WeakValueDictionary[int, Any]):
     setting it again takes it back, as `BaseSelectorEventLoop._sendfile_native` does.
     """
 
-    def __init__(self, loop: EventLoop) -> None:
+    def __init__(self, loop: "EventLoop") -> None:
         super().__init__()
         self._hotloop = weakref.ref(loop)
 
@@ -54,7 +52,7 @@ class Transports(weakref.WeakValueDictionary[int, Any]):
 class _Keys(Mapping[Any, selectors.SelectorKey]):
     """The watched descriptors by number or by object with `fileno()`."""
 
-    def __init__(self, loop: EventLoop) -> None:
+    def __init__(self, loop: "EventLoop") -> None:
         self._loop = loop
 
     def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
@@ -78,7 +76,7 @@ class SelectorView(selectors.BaseSelector):
     loop's poller is native: watching goes through `add_reader` and `add_writer`.
     """
 
-    def __init__(self, loop: EventLoop) -> None:
+    def __init__(self, loop: "EventLoop") -> None:
         self._loop = weakref.ref(loop)
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:

@@ -23,8 +23,14 @@ HERE = Path(__file__).resolve().parent
 # Longer than any measurement; reached only by a loop that hangs.
 LIMIT_SECONDS = 60.0
 
-# Debug modes of asyncio and Python would measure the checks, not the loop.
-_FORGOTTEN = ("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONTRACEMALLOC", "PYTHONPROFILEIMPORTTIME")
+# Debug modes of asyncio and Python would measure the checks, not the loop; without bytecode, the compiler.
+_FORGOTTEN = (
+    "PYTHONASYNCIODEBUG",
+    "PYTHONDEVMODE",
+    "PYTHONTRACEMALLOC",
+    "PYTHONPROFILEIMPORTTIME",
+    "PYTHONDONTWRITEBYTECODE",
+)
 
 
 class ChildFailed(Exception):
