@@ -7,10 +7,11 @@ import itertools
 import logging
 import socket
 import threading
+import weakref
 
 import pytest
 
-from helpers import outcome
+from helpers import collect, outcome, run_child
 
 HOSTS = [
     "127.0.0.1",
@@ -113,6 +114,125 @@ def test_names_of_services_are_looked_up(loop, port):
 
 def test_a_host_name_is_looked_up(loop):
     assert is_same(loop, "localhost", 80, type=socket.SOCK_STREAM)
+
+
+NAMES = [
+    "localhost",
+    b"localhost",
+    "a..b",
+    ".localhost",
+    "",
+    "x" * 64,
+    "localhost\0rest",
+]
+
+
+@pytest.mark.parametrize("host", NAMES, ids=ascii)
+def test_every_name_gives_what_the_socket_module_gives(loop, host):
+    differing = [
+        (port, options)
+        for port, options in itertools.product([80, 65536, None, "http", b"80", "nosuch"], KINDS)
+        if not is_same(loop, host, port, **options)
+    ]
+    assert differing == []
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_every_flag_of_a_name_gives_what_the_socket_module_gives(loop, flags):
+    kinds = [{}, {"type": socket.SOCK_STREAM}, {"family": socket.AF_INET6}]
+    differing = [
+        (host, port, options)
+        for host, port, options in itertools.product(NAMES[:2], [80, "http"], kinds)
+        if not is_same(loop, host, port, flags=flags, **options)
+    ]
+    assert differing == []
+
+
+@pytest.mark.hotloop_only
+def test_a_name_needs_no_executor(loop):
+    async def main():
+        busy = asyncio.ensure_future(never_idle())
+        found = await asyncio.gather(*(loop.getaddrinfo("localhost", port) for port in range(99)))
+        busy.cancel()
+        return found
+
+    async def never_idle():
+        # An answer must reach a loop that does not wait for events as well.
+        while True:
+            await asyncio.sleep(0)
+
+    found = loop.run_until_complete(main())
+    assert found == [socket.getaddrinfo("localhost", port) for port in range(99)]
+    assert loop._default_executor is None
+    assert loop._lookups == {}
+
+
+@pytest.mark.hotloop_only
+def test_the_entries_of_a_name_are_members_of_the_enumerations(loop):
+    for entry in loop.run_until_complete(loop.getaddrinfo("localhost", 80)):
+        types = [socket.AddressFamily, socket.SocketKind, int, str, tuple]
+        assert [type(part) for part in entry] == types
+
+
+def test_a_name_that_is_looked_up_after_an_executor_was_used(loop):
+    async def main():
+        await loop.run_in_executor(None, int)
+        return await loop.getaddrinfo("localhost", 80)
+
+    assert loop.run_until_complete(main()) == socket.getaddrinfo("localhost", 80)
+
+
+def test_a_cancelled_look_up_of_a_name_leaves_nothing(loop):
+    async def main():
+        tasks = [
+            asyncio.ensure_future(loop.getaddrinfo("localhost", port)) for port in (80, 80, 81)
+        ]
+        await asyncio.sleep(0)
+        for task in tasks[1:]:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert [task.cancelled() for task in tasks] == [False, True, True]
+        return tasks[0].result()
+
+    assert loop.run_until_complete(main()) == socket.getaddrinfo("localhost", 80)
+
+
+@pytest.mark.hotloop_only
+def test_a_loop_closed_during_a_look_up_of_a_name_is_free(hotloop):
+    async def main(loop):
+        asked = [loop.getaddrinfo("localhost", port) for port in range(9)]
+        tasks = [asyncio.ensure_future(one) for one in asked]
+        await asyncio.sleep(0)
+        return tasks
+
+    loop = hotloop.EventLoop()
+    tasks = loop.run_until_complete(main(loop))
+    loop.close()
+    for task in tasks:
+        task._log_destroy_pending = False
+        task.get_coro().close()
+    gone = weakref.ref(loop)
+    del loop, task, tasks
+    collect()
+    assert gone() is None
+
+
+@pytest.mark.hotloop_only
+def test_audit_hooks_hear_of_a_look_up():
+    done = run_child(
+        """if True:
+        import asyncio, sys, hotloop
+        heard = []
+        sys.addaudithook(lambda event, args: event == "socket.getaddrinfo" and heard.append(args))
+
+        async def main():
+            await asyncio.get_running_loop().getaddrinfo("localhost", 80, type=1)
+
+        hotloop.run(main())
+        assert heard == [("localhost", 80, 0, 1, 0)], heard
+        """
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.hotloop_only

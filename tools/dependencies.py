@@ -31,6 +31,8 @@ LICENCES = {
 #: What may be linked into the extension, and why.
 LINKED = {
     "bitflags": "flags of system calls, for rustix",
+    "cfg-if": "the choice of the system, for dns-lookup",
+    "dns-lookup": "getaddrinfo(3), which rustix does not have",
     "libc": "numbers of the C library, for pyo3-ffi and rustix",
     "linux-raw-sys": "numbers of the kernel, for rustix",
     "memchr": "search in the buffers of streams",
@@ -39,6 +41,7 @@ LINKED = {
     "pyo3-ffi": "the interpreter's API in C",
     "inventory": "several blocks of methods for one class, for pyo3",
     "rustix": "system calls without unsafe code of ours",
+    "socket2": "the addresses of answers, for dns-lookup",
 }
 
 

@@ -241,6 +241,17 @@ class Loop:
     def _numeric_addrinfo(
         self, host: object, port: object, family: object, type: object, proto: object, flags: object
     ) -> list[Any] | None: ...
+    def _look_up(
+        self,
+        callback: Callable[[list[Any] | None, BaseException | None], object],
+        host: object,
+        port: object,
+        family: object,
+        type: object,
+        proto: object,
+        flags: object,
+    ) -> int | None: ...
+    def _forget_lookup(self, number: int) -> None: ...
 
     # pipes
     def _make_read_pipe_transport(

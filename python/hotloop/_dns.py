@@ -86,55 +86,75 @@ class DnsMixin(LoopBase):
         return named
 
     async def _joined_lookup(self, key: tuple[Any, ...]) -> list[Any]:
-        """One call in the executor for all who ask the same before it has ended."""
+        """One call for all who ask the same before it has ended."""
         lookup = self._lookups.get(key)
         if lookup is None:
-            _, host, _, port, *numbers = key
-            call = self.run_in_executor(None, _look_up, host, port, *numbers)
-            lookup = self._lookups[key] = _Lookup(call)
-            call.add_done_callback(lambda _: self._lookup_ended(key, lookup))
+            lookup = _Lookup(self, key)
+            self._lookups[key] = lookup
         waiter: asyncio.Future[list[Any]] = self.create_future()
         lookup.waiters.append(waiter)
         try:
             return await waiter
         finally:
-            if not (lookup.call.done() or self.is_closed()):
+            if not (lookup.done or self.is_closed()):
                 lookup.waiters.remove(waiter)
                 if not lookup.waiters:  # the last one has been cancelled
-                    self._forget_lookup(key, lookup)
-                    lookup.call.cancel()
-
-    def _lookup_ended(self, key: tuple[Any, ...], lookup: _Lookup) -> None:
-        self._forget_lookup(key, lookup)
-        lookup.deliver()
-
-    def _forget_lookup(self, key: tuple[Any, ...], lookup: _Lookup) -> None:
-        if self._lookups.get(key) is lookup:
-            del self._lookups[key]
+                    lookup.cancel()
 
 
 class _Lookup:
-    """A call that is under way, and who waits for its result."""
+    """A call that is under way, and who waits for its result.
 
-    __slots__ = ("call", "waiters")
+    A thread of the core makes it, or one of the default executor: if the program has set one, and
+    for what the core leaves to Python.
+    """
 
-    def __init__(self, call: asyncio.Future[list[Any]]) -> None:
-        self.call = call
+    __slots__ = ("call", "done", "key", "loop", "number", "waiters")
+
+    def __init__(self, loop: Any, key: tuple[Any, ...]) -> None:
+        self.loop, self.key, self.done = loop, key, False
         self.waiters: list[asyncio.Future[list[Any]]] = []
+        self.number = None
+        _, host, _, port, *numbers = key
+        if not loop._executor_was_set:
+            self.number = loop._look_up(self.deliver, host, port, *numbers)
+        if self.number is None:
+            self.call = loop.run_in_executor(None, _look_up, host, port, *numbers)
+            self.call.add_done_callback(self._deliver_call)
 
-    def deliver(self) -> None:
+    def cancel(self) -> None:
+        """Nobody waits any more: what did not begin need not."""
+        self._forget()
+        if self.number is None:
+            self.call.cancel()
+        else:
+            self.loop._forget_lookup(self.number)
+
+    def deliver(self, found: list[Any] | None, error: BaseException | None) -> None:
         """Give each waiter a result, or an exception, of its own."""
-        waiters = [waiter for waiter in self.waiters if not waiter.done()]
-        if self.call.cancelled():
-            for waiter in waiters:
-                waiter.cancel()
-            return
-        error = self.call.exception()
-        for index, waiter in enumerate(waiters):
-            if error is None:
-                waiter.set_result(list(self.call.result()))
-            else:
+        self._forget()
+        for index, waiter in enumerate(self.waiters):
+            if waiter.done():
+                continue
+            if error is not None:
                 waiter.set_exception(error if index == 0 else _copy_of(error))
+            else:
+                waiter.set_result(list(found or ()))
+
+    def _deliver_call(self, call: asyncio.Future[list[Any]]) -> None:
+        if call.cancelled():
+            self._forget()
+            for waiter in self.waiters:
+                waiter.cancel()
+        elif error := call.exception():
+            self.deliver(None, error)
+        else:
+            self.deliver(call.result(), None)
+
+    def _forget(self) -> None:
+        self.done = True
+        if self.loop._lookups.get(self.key) is self:
+            del self.loop._lookups[self.key]
 
 
 _FAMILIES: dict[int, Any] = {int(member): member for member in socket.AddressFamily}

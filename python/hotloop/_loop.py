@@ -64,6 +64,7 @@ class EventLoop(
             self._native_futures = True
             self.set_task_factory(task_factory)
         self._old_agen_hooks = None
+        self._executor_was_set = False
         self._lookups: dict[Any, Any] = {}
         self._unix_server_sockets: dict[socket.socket, int] = {}
         self._transports = Transports(self)
@@ -118,6 +119,14 @@ class EventLoop(
             if self._old_agen_hooks is not None:
                 hooks, self._old_agen_hooks = self._old_agen_hooks, None
                 sys.set_asyncgen_hooks(*hooks)
+
+    def set_default_executor(self, executor: Any) -> None:
+        """Run what goes to the default executor in this one; TypeError if it is no `ThreadPoolExecutor`.
+
+        Look-ups of names go there, too; otherwise the core has threads for them.
+        """
+        super().set_default_executor(executor)
+        self._executor_was_set = True
 
     def close(self) -> None:
         """Close the loop: pending callbacks are dropped, resources given back.

@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 #: The mix-ins, by module and class, and the methods that each has: `tests/test_import.py` compares.
 METHODS = {
     ("_connections", "ConnectionMixin"): ("create_connection", "create_unix_connection"),
-    ("_dns", "DnsMixin"): (
-        "getaddrinfo",
-        "getnameinfo",
-        "_joined_lookup",
-        "_lookup_ended",
-        "_forget_lookup",
-    ),
+    ("_dns", "DnsMixin"): ("getaddrinfo", "getnameinfo", "_joined_lookup"),
     ("_sendfile", "SendfileMixin"): ("_sendfile_native", "_sock_sendfile_native"),
     ("_subprocesses", "SubprocessMixin"): (
         "_make_subprocess_transport",

@@ -29,6 +29,7 @@ class State(_core.Loop):
         "_default_executor",
         "_exception_handler",
         "_executor_shutdown_called",
+        "_executor_was_set",
         "_internal_fds",
         "_lookups",
         "_old_agen_hooks",

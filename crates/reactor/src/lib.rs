@@ -25,6 +25,7 @@ mod pipe;
 mod poller;
 mod ready;
 mod registry;
+mod resolver;
 mod sleep_state;
 mod socket;
 mod sync;
@@ -44,6 +45,7 @@ pub use pipe::{PipeKind, pipe_kind, read_pipe, write_pipe, write_pipe_vectored};
 pub use poller::{Event, Events, Poller};
 pub use ready::ReadyQueue;
 pub use registry::{Forgotten, Registry, Replaced};
+pub use resolver::{Found, Lookup, LookupFailed, Question, Resolver};
 pub use sleep_state::SleepState;
 pub use socket::{
     Family, accept, connect, family, is_tcp, keeps_messages, local_address, peer_address, recv,

@@ -5,15 +5,17 @@
 //! (`127.1`, a scope after `%`), a port that is a name, a flag that asks for more: `None`, and the Python half
 //! (`_dns.py`) goes on. The reference is the answer of `socket.getaddrinfo`, with which the tests compare.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::ffi::CStr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::python::make;
-use hotloop_reactor::Address;
+use hotloop_reactor::{Address, Lookup, LookupFailed};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::address;
+use crate::errors::os_error;
 use crate::imports::imports;
 use crate::python::Ref;
 
@@ -40,6 +42,7 @@ pub(crate) struct Names {
     /// The members of `socket.AddressFamily` and `socket.SocketKind`, in the order of the constants above.
     families: [Ref; 2],
     kinds: [Ref; 3],
+    gaierror: Ref,
     has_ipv6: bool,
     audit: Ref,
 }
@@ -70,9 +73,87 @@ impl Names {
                 member("SOCK_DGRAM")?,
                 member("SOCK_RAW")?,
             ],
+            gaierror: member("gaierror")?,
             has_ipv6: socket.getattr("has_ipv6")?.is_truthy()?,
             audit: py.import("sys")?.getattr("audit")?.into(),
         })
+    }
+
+    /// Tells audit hooks of a look-up, as the socket module does before each (PEP 578).
+    pub(super) fn announce(
+        &self,
+        host: &Bound<'_, PyAny>,
+        port: &Bound<'_, PyAny>,
+        family: &Bound<'_, PyAny>,
+        kind: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = host.py();
+        let event = intern!(py, "socket.getaddrinfo");
+        let audit = self.audit.bind(py);
+        audit
+            .call1((event, host, port, family, kind, protocol))
+            .map(drop)
+    }
+
+    /// `(family, type, proto, canonname, sockaddr)`.
+    fn entry<'py>(
+        &self,
+        py: Python<'py>,
+        family: usize,
+        kind: &Ref,
+        protocol: i32,
+        address: &Ref,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let parts = [
+            self.families[family].bind(py).to_owned(),
+            kind.bind(py).to_owned(),
+            make::number(py, protocol.into())?,
+            intern!(py, "").clone().into_any(),
+            address.bind(py).to_owned(),
+        ];
+        make::tuple(py, parts)
+    }
+
+    /// What the resolver has found, as a list of entries.
+    ///
+    /// # Errors
+    /// `socket.gaierror`, or `OSError` for a failure of the system.
+    pub(super) fn answer<'py>(
+        &self,
+        py: Python<'py>,
+        lookup: Lookup,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let found = lookup.map_err(|failure| match failure {
+            LookupFailed::System(error) => os_error(py, &error),
+            LookupFailed::Lookup(number) => self.failure(py, number).unwrap_or_else(|error| error),
+        })?;
+        let entries = make::list(py)?;
+        for entry in found {
+            let (index, address) = match entry.address {
+                SocketAddr::V4(v4) => (0, Address::V4(v4)),
+                SocketAddr::V6(v6) => (1, Address::V6(v6)),
+            };
+            let address = address::to_python(py, &address)?;
+            let known = KINDS.iter().position(|(kind, _)| *kind == entry.kind);
+            // No other kind was asked for.
+            let Some(kind) = known.map(|known| &self.kinds[known]) else {
+                continue;
+            };
+            entries.append(self.entry(py, index, kind, entry.protocol, &address)?)?;
+        }
+        Ok(entries)
+    }
+
+    /// `socket.gaierror` for one of the `EAI_…` numbers, in the C library's words.
+    fn failure(&self, py: Python<'_>, number: i32) -> PyResult<PyErr> {
+        // SAFETY: gai_strerror(3) takes any number and returns a string that is never freed.
+        let words = unsafe { CStr::from_ptr(libc::gai_strerror(number)) };
+        let error = self
+            .gaierror
+            .bind(py)
+            .call1((number, words.to_string_lossy()))?;
+        Ok(PyErr::from_value(error))
     }
 
     /// Whether the `socket.getaddrinfo` that asyncio would call is what it was when hotloop was imported.
@@ -96,8 +177,7 @@ impl Loop {
     /// Whether look-ups may be answered in another way than by one call of `socket.getaddrinfo` in the executor each:
     /// the loop is open, not in debug mode, and nobody has put functions of his own in the way.
     fn _may_shorten_lookups(&self, py: Python<'_>) -> PyResult<bool> {
-        let special =
-            self.closed.get() || self.debug.get() || self.hooks.get().any(Hooks::RUN_IN_EXECUTOR);
+        let special = self.closed.get() || self.debug.get() || self.hooks.get().any(Hooks::LOOKUPS);
         Ok(!special && imports(py)?.dns.untouched(py)?)
     }
 
@@ -122,24 +202,14 @@ impl Loop {
         if (index == 1 && !names.has_ipv6) || !slf.get()._may_shorten_lookups(py)? {
             return Ok(None);
         }
-        // As the socket module does before each look-up (PEP 578).
-        let event = intern!(py, "socket.getaddrinfo");
-        let audit = names.audit.bind(py);
-        audit.call1((event, host, port, family, r#type, proto))?;
+        names.announce(host, port, family, r#type, proto)?;
         let address = address::to_python(py, address)?;
         let entries = make::list(py)?;
         for (kind, (number, protocol)) in names.kinds.iter().zip(KINDS) {
             if !query.admits(number, protocol) {
                 continue;
             }
-            let entry = [
-                names.families[index].bind(py).to_owned(),
-                kind.bind(py).to_owned(),
-                protocol.into_pyobject(py)?.into_any(),
-                intern!(py, "").clone().into_any(),
-                address.bind(py).to_owned(),
-            ];
-            entries.append(make::tuple(py, entry)?)?;
+            entries.append(names.entry(py, index, kind, protocol, &address)?)?;
         }
         // Type and protocol that do not go together: an error, in the C library's words.
         Ok((!entries.is_empty()).then_some(entries))
@@ -217,6 +287,6 @@ fn numeric_port(port: &Bound<'_, PyAny>) -> Option<u16> {
 }
 
 /// An int, or a member of one of the socket module's enumerations.
-fn number(object: &Bound<'_, PyAny>) -> Option<i32> {
+pub(super) fn number(object: &Bound<'_, PyAny>) -> Option<i32> {
     object.cast::<PyInt>().ok()?.extract().ok()
 }

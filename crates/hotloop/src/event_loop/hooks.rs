@@ -58,7 +58,9 @@ impl Hooks {
     pub(crate) const ACCEPTED: Self = Self::of(&["_make_socket_transport", "_accept_connection2"]);
 
     pub(crate) const CALL_SOON_THREADSAFE: Self = Self::of(&["call_soon_threadsafe"]);
-    pub(crate) const RUN_IN_EXECUTOR: Self = Self::of(&["run_in_executor"]);
+    /// What asyncio's look-ups go through.
+    pub(crate) const LOOKUPS: Self =
+        Self::of(&["run_in_executor", "call_soon_threadsafe", "_write_to_self"]);
     pub(crate) const ENSURE_RESOLVED: Self = Self::of(&["_ensure_resolved"]);
     pub(crate) const CONNECT_SOCK: Self = Self::of(&["_connect_sock"]);
     pub(crate) const SOCK_CONNECT: Self = Self::of(&["sock_connect"]);

@@ -100,6 +100,9 @@ impl Loop {
             self.drop_cancelled_timers();
         }
         self.poll(this)?;
+        if !self.lookups.borrow().is_empty() {
+            self.take_answers(this)?;
+        }
         if timers || !self.timers.borrow().is_empty() {
             self.leave_task(py)?;
             self.take_due_timers(this)?;
@@ -154,8 +157,13 @@ impl Loop {
             kernel.poller.wait(&mut events, timeout)
         } else {
             // Whoever posts from now on wakes us. What was posted before is in the queue, which was empty a moment
-            // ago, and nobody else has had the interpreter since.
-            kernel.waker.prepare_sleep();
+            // ago, and nobody else has had the interpreter since; answers come without it.
+            kernel.post.waker.prepare_sleep();
+            let timeout = if kernel.post.answers.is_empty() {
+                timeout
+            } else {
+                Some(Duration::ZERO)
+            };
             self.sleeping.set(true);
             let mut wait = Wait {
                 poller: &kernel.poller,
@@ -163,7 +171,7 @@ impl Loop {
             };
             let outcome = py.detach(|| wait.run(timeout));
             self.sleeping.set(false);
-            kernel.waker.awake();
+            kernel.post.waker.awake();
             outcome
         };
         let result = match outcome {

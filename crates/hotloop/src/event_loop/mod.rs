@@ -12,6 +12,7 @@ pub(crate) mod dns;
 mod executors;
 mod hooks;
 mod iteration;
+mod lookups;
 mod pipes;
 mod readiness;
 mod servers;
@@ -31,7 +32,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use hotloop_reactor::{Events, Interest, Poller, ReadyQueue, Registry, Timers, Token, Waker};
+use hotloop_reactor::{
+    Events, Inbox, Interest, Poller, ReadyQueue, Registry, Resolver, Timers, Token, Waker,
+};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -93,7 +96,8 @@ pub(crate) const READ_BUFFER_SIZE: usize = 256 * 1024;
 /// The poller and the waker: closed together with the loop.
 pub(crate) struct Kernel {
     pub(crate) poller: Poller,
-    pub(crate) waker: Waker,
+    resolver: Resolver,
+    post: Arc<lookups::Post>,
     /// What [`FORKS`] was when it was made.
     forks: u32,
 }
@@ -111,17 +115,18 @@ pub(crate) fn _after_fork_in_child() {
 impl Kernel {
     fn new(py: Python<'_>) -> PyResult<Self> {
         let poller = Poller::new().or_raise(py)?;
-        let waker = Waker::new().or_raise(py)?;
+        let post = lookups::Post {
+            waker: Waker::new().or_raise(py)?,
+            answers: Inbox::new(),
+        };
+        let eventfd = post.waker.raw_fd();
         poller
-            .add(
-                waker.raw_fd(),
-                wakeup::token(waker.raw_fd()),
-                Interest::READ,
-            )
+            .add(eventfd, wakeup::token(eventfd), Interest::READ)
             .or_raise(py)?;
         Ok(Self {
             poller,
-            waker,
+            resolver: Resolver::default(),
+            post: Arc::new(post),
             forks: FORKS.load(Ordering::Relaxed),
         })
     }
@@ -140,6 +145,8 @@ pub(crate) struct Loop {
     /// What the loop has of the kernel; empty when it is closed.
     kernel: RefCell<Option<Arc<Kernel>>>,
     events: Cell<Option<Events>>,
+    /// Who is to be called with the answer of each look-up that is under way.
+    lookups: RefCell<lookups::Waiting>,
     read_buffer: Cell<Option<Box<[u8]>>>,
     /// The buffer that TLS connections encrypt into, empty.
     record_buffer: Cell<Vec<u8>>,
@@ -199,6 +206,7 @@ impl Loop {
             file_objects: RefCell::new(HashMap::new()),
             kernel: RefCell::new(Some(Arc::new(kernel))),
             events: Cell::new(Some(Events::with_capacity(128))),
+            lookups: RefCell::default(),
             read_buffer: Cell::new(None),
             record_buffer: Cell::default(),
             datagrams: datagram::Shared::default(),
@@ -240,6 +248,11 @@ impl Loop {
         if let Ok(registry) = self.registry.try_borrow() {
             for watcher in registry.watchers() {
                 watcher.object().traverse(&visit)?;
+            }
+        }
+        if let Ok(lookups) = self.lookups.try_borrow() {
+            for callback in lookups.callbacks() {
+                callback.traverse(&visit)?;
             }
         }
         if let Ok(objects) = self.file_objects.try_borrow() {
@@ -286,6 +299,7 @@ impl Loop {
         let timers = self.timers.borrow_mut().drain();
         let watchers = self.registry.borrow_mut().drain();
         let objects = std::mem::take(&mut *self.file_objects.borrow_mut());
+        let lookups = std::mem::take(&mut *self.lookups.borrow_mut());
         let rest = (
             self.task_factory.take(),
             self.thread_id.take(),
@@ -294,7 +308,7 @@ impl Loop {
         subprocesses::Child::let_all_go(&watchers);
         self.snapshot.forget();
         self.datagrams.clear();
-        drop((ready, timers, watchers, objects, rest));
+        drop((ready, timers, watchers, objects, lookups, rest));
     }
 
     /// Lends the buffer that plain reads share. A read inside a read (a protocol that runs the loop again)

@@ -64,13 +64,13 @@ impl Loop {
         }
         if let Some(kernel) = &*self.kernel.borrow() {
             // A full eventfd counter is a wake-up already; no other failure is possible on a descriptor of ours.
-            let _ = kernel.waker.wake();
+            let _ = kernel.post.waker.wake();
         }
     }
 
     /// Whether this descriptor is the eventfd or the receiving end of the signal pair.
     pub(super) fn is_own(&self, kernel: &Kernel, fd: i32) -> bool {
-        fd == kernel.waker.raw_fd() || fd == self.signal_fd.get()
+        fd == kernel.post.waker.raw_fd() || fd == self.signal_fd.get()
     }
 
     /// Answers an event on one of the loop's own descriptors.
@@ -83,7 +83,7 @@ impl Loop {
         if token.fd() == self.signal_fd.get() {
             self.read_signals(this)
         } else {
-            kernel.waker.drain();
+            kernel.post.waker.drain();
             Ok(())
         }
     }
