@@ -129,8 +129,10 @@ impl Loop {
     fn poll(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
         let py = this.py();
         let busy = !self.ready.borrow().is_empty() || self.stopping.get();
-        if busy && self.registry.borrow().is_empty() && !self.handles_signals.get() {
-            return Ok(()); // nothing the kernel could tell us
+        // Whether there is nothing the kernel could tell us.
+        let unwatched = self.registry.borrow().is_empty() && !self.handles_signals.get();
+        if busy && unwatched {
+            return Ok(());
         }
         self.leave_task(py)?;
         let timeout = if busy {
@@ -138,13 +140,15 @@ impl Loop {
         } else {
             // A signal that came before now must not wait for the next event; later ones end the wait.
             check_signals(py)?;
-            // Here, because a value that is freed by it may schedule something.
-            self.snapshot.forget();
-            if self.ready.borrow().is_empty() {
-                self.time_to_wait(this)?
-            } else {
-                Some(Duration::ZERO)
+            let mut timeout = self.time_to_wait(this)?;
+            if timeout != Some(Duration::ZERO) && self.snapshot.forget() {
+                // A value that was freed by it may have scheduled something.
+                timeout = self.time_to_wait(this)?;
             }
+            if timeout == Some(Duration::ZERO) && unwatched {
+                return Ok(()); // a timer is due, and the kernel has nothing to tell
+            }
+            timeout
         };
 
         let kernel = self.kernel(py)?;
@@ -184,8 +188,11 @@ impl Loop {
         result
     }
 
-    /// How long until the next timer; `None` is for ever.
+    /// How long until there is something to do without an event; `None` is for ever.
     fn time_to_wait(&self, this: &Bound<'_, Loop>) -> PyResult<Option<Duration>> {
+        if !self.ready.borrow().is_empty() {
+            return Ok(Some(Duration::ZERO));
+        }
         let Some(deadline) = self.timers.borrow().next_deadline() else {
             return Ok(None);
         };

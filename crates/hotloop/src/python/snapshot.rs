@@ -149,11 +149,15 @@ impl LastSnapshot {
     }
 
     /// Lets go of it: the values of its variables must not live on because of us.
+    ///
+    /// Returns whether there was one: its values may have run code when they were freed.
     #[inline]
-    pub(crate) fn forget(&self) {
-        if self.0.is_some() {
+    pub(crate) fn forget(&self) -> bool {
+        let known = self.0.is_some();
+        if known {
             drop(self.0.take());
         }
+        known
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
