@@ -198,7 +198,7 @@ impl Loop {
         events: &Events,
     ) -> PyResult<()> {
         let in_python = self.hooks.get().any(Hooks::PROCESS_EVENTS);
-        let mut rows = Vec::new();
+        let mut for_python = Vec::new();
         // Answered last: a signal handler may raise, and the other events are not reported again if they were asked
         // for once.
         let mut own = Vec::new();
@@ -209,10 +209,7 @@ impl Loop {
                 continue;
             }
             if in_python {
-                match self.event_row(this, token, event.readable, event.writable)? {
-                    Some(row) => rows.push(row),
-                    None => self.registry.borrow_mut().disarm(&kernel.poller, token),
-                }
+                for_python.push(event);
                 continue;
             }
             let mut taken = false;
@@ -243,7 +240,7 @@ impl Loop {
             }
         }
         if in_python {
-            Self::process_events_in_python(this, rows)?;
+            self.process_events_in_python(this, kernel, &for_python)?;
         }
         for token in own {
             self.own_event(this, kernel, token)?;

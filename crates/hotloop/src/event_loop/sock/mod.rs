@@ -204,14 +204,7 @@ impl Loop {
     ) -> PyResult<()> {
         let py = slf.py();
         for direction in [Direction::Read, Direction::Write] {
-            let watcher = {
-                let registry = slf.get().registry.borrow();
-                let watcher = registry.watcher(fd, direction);
-                watcher.map(|watcher| watcher.clone_ref(py))
-            };
-            let Some(Watcher::Operation(known)) =
-                watcher.map(|watcher| watcher.behind(py)).transpose()?
-            else {
+            let Some(Watcher::Operation(known)) = slf.get().watcher(py, fd, direction)? else {
                 continue;
             };
             let known = known.into_bound(py);
