@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 
 import pytest
 
@@ -69,6 +70,36 @@ def test_a_pipe_that_is_closed_is_closed_though_the_hook_raises(refusing):
         assert pipe.closed
         assert read not in refusing._selector.get_map()
         os.close(write)
+
+    refusing.run_until_complete(main())
+
+
+@pytest.mark.hotloop_only  # likewise
+@pytest.mark.parametrize("end", ["close", "abort"])
+@pytest.mark.parametrize("kind", ["stream", "datagram"])
+def test_a_socket_that_is_closed_is_closed_though_the_hook_raises(refusing, end, kind):
+    async def main():
+        if kind == "stream":
+            ours, theirs = socket.socketpair()
+            with theirs:
+                transport, protocol = await refusing.create_connection(Recorder, sock=ours)
+                await check(transport, protocol, ours)
+        else:
+            ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            ours.bind(("127.0.0.1", 0))
+            transport, protocol = await refusing.create_datagram_endpoint(Recorder, sock=ours)
+            await asyncio.sleep(0)
+            await check(transport, protocol, ours)
+
+    async def check(transport, protocol, sock):
+        fd = sock.fileno()
+        refusing.refusing = True
+        with pytest.raises(ZeroDivisionError):
+            getattr(transport, end)()
+        refusing.refusing = False
+        await protocol.wait("lost")
+        assert sock.fileno() == -1
+        assert fd not in refusing._selector.get_map()
 
     refusing.run_until_complete(main())
 
