@@ -99,6 +99,30 @@ def test_what_a_traceback_held_is_freed_while_no_task_is_the_current_one(loop, k
     loop.run_until_complete(kind(main(), loop=loop))
 
 
+def test_a_replaced_method_of_the_loop_is_looked_at_while_no_task_is_the_current_one(hotloop):
+    seen = []
+
+    class Own(hotloop.EventLoop):
+        pass
+
+    class Noting:
+        def __get__(self, instance, owner):
+            seen.append(asyncio.current_task(loop) if instance is None else None)
+            return hotloop.EventLoop.time.__get__(instance, owner)
+
+    loop = Own()
+
+    async def main():
+        Own.time = Noting()
+        await steps()
+
+    try:
+        loop.run_until_complete(hotloop.Task(main(), loop=loop))
+    finally:
+        loop.close()
+    assert seen and set(seen) == {None}
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
 def test_a_task_that_starts_eagerly_cannot_be_entered_again(loop, kind):
     refused = []

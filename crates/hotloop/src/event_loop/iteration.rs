@@ -84,7 +84,7 @@ impl Loop {
 
     /// Rule T6 of the tasks: nothing but the next step may run while a task is still marked as the current one.
     #[inline]
-    fn leave_task(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn leave_task(&self, py: Python<'_>) -> PyResult<()> {
         match self.still_current.take() {
             Some(task) => tasks::leave(py, &task),
             None => Ok(()),

@@ -51,8 +51,11 @@ pub(super) struct Overrides {
 
 impl Overrides {
     /// Somebody has set an attribute of that name on the object.
-    pub(super) fn note_own(&self) {
-        self.own.set(true);
+    pub(super) fn note(&self, name: &Bound<'_, PyString>, hooks: &[&str]) {
+        // A name that is not UTF-8 (surrogates) is none of them.
+        if name.to_str().is_ok_and(|name| hooks.contains(&name)) {
+            self.own.set(true);
+        }
     }
 
     /// Whether `object`, to which this belongs, has other methods than `originals`.

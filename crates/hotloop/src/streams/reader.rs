@@ -210,9 +210,7 @@ impl Reader {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         set_attribute(slf, name, value.as_ptr())?;
-        if HOOKS.contains(&name.to_str()?) {
-            slf.get().overrides.note_own();
-        }
+        slf.get().overrides.note(name, &HOOKS);
         Ok(())
     }
 
