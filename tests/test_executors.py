@@ -268,6 +268,52 @@ def test_an_overridden_call_soon_threadsafe_is_obeyed(loop, monkeypatch, pool):
     assert len(calls) == 1
 
 
+def test_a_call_soon_threadsafe_that_raises_is_logged_and_the_thread_goes_on(
+    loop, monkeypatch, pool, caplog
+):
+    def refuse(callback, *arguments, context=None):
+        raise ZeroDivisionError
+
+    async def main():
+        before = await loop.run_in_executor(pool, threading.get_ident)
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "call_soon_threadsafe", refuse)
+            lost = loop.run_in_executor(pool, int)
+            while not caplog.records:
+                await asyncio.sleep(0)
+        assert await loop.run_in_executor(pool, threading.get_ident) == before
+        assert not lost.done()
+        lost.cancel()
+
+    loop.run_until_complete(main())
+    (record,) = caplog.records
+    assert record.name == "concurrent.futures" and record.levelname == "ERROR"
+    assert record.msg == "exception calling callback for %r"
+    assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_a_call_soon_threadsafe_that_raises_does_not_disturb_the_shutdown_of_a_pool(
+    loop, monkeypatch, pool, caplog
+):
+    def refuse(callback, *arguments, context=None):
+        raise ZeroDivisionError
+
+    async def main():
+        occupied, release = await held(loop, pool)
+        lost = [loop.run_in_executor(pool, int) for _ in range(2)]
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "call_soon_threadsafe", refuse)
+            pool.shutdown(wait=False, cancel_futures=True)
+        release.set()
+        await occupied
+        for future in lost:
+            assert not future.done()
+            future.cancel()
+
+    loop.run_until_complete(main())
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError] * 2
+
+
 def test_the_function_runs_outside_the_callers_context(loop, pool):
     variable = contextvars.ContextVar("variable", default="none")
 

@@ -109,6 +109,37 @@ def test_an_unclosed_loop_with_a_waiting_callback_is_collected(loop_factory, ran
         assert collected(reference)
 
 
+def test_an_unclosed_loop_with_a_waiting_write_is_collected(loop_factory, pair):
+    class Data(bytearray):
+        """A buffer with attributes."""
+
+    lost = loop_factory()
+    left, _ = pair
+    helpers.fill(left)
+    data = Data(b"data")
+    data.loop = lost
+    writing = lost.create_task(lost.sock_sendall(left, data))
+    writing._log_destroy_pending = False
+    run_once(lost)
+    reference = weakref.ref(data)
+    data = writing = None
+    with pytest.warns(ResourceWarning, match="unclosed event loop"):
+        lost = None
+        assert collected(reference)
+
+
+@pytest.mark.hotloop_only
+@pytest.mark.parametrize("engine", ["direct", "bio"])
+def test_a_tls_connection_that_its_ssl_object_keeps_is_collected(loop, monkeypatch, engine):
+    monkeypatch.setenv("HOTLOOP_TLS", engine)
+    protocol = loop._make_tls_protocol(Recorder(), helpers.server_tls(), None, True)
+    protocol._sslobj.kept = protocol
+    reference = weakref.ref(protocol)
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        protocol = None
+        assert collected(reference)
+
+
 def test_a_weak_reference_to_a_handle_does_not_see_the_next_one(loop):
     first = loop.call_soon(int)
     gone = weakref.ref(first)

@@ -371,6 +371,12 @@ def test_a_method_set_on_one_loop_leaves_the_others_alone():
         second.close()
 
 
+def test_a_loop_takes_attributes_of_every_name(loop):
+    setattr(loop, "\udc80", 1)
+    assert getattr(loop, "\udc80") == 1
+    delattr(loop, "\udc80")
+
+
 def test_a_replaced_run_of_handles_sees_every_callback(loop, monkeypatch):
     ran = []
     original = events.Handle._run

@@ -194,6 +194,40 @@ def test_received_bytes_are_each_their_own(loop, pair):
     loop.run_until_complete(main())
 
 
+def test_a_buffer_may_change_its_size_while_somebody_waits_to_receive(loop, pair):
+    left, right = pair
+
+    async def main():
+        buffer = bytearray(4)
+        receiving = await waiting(loop.sock_recv_into(right, buffer))
+        buffer += bytes(4)
+        left.send(b"12345678")
+        assert await receiving == 8
+        assert buffer == b"12345678"
+
+    loop.run_until_complete(main())
+
+
+def test_a_buffer_that_shrinks_while_somebody_waits_for_a_datagram_is_refused(loop):
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    async def main():
+        buffer = bytearray(8)
+        receiving = await waiting(loop.sock_recvfrom_into(right, buffer, 8))
+        del buffer[4:]
+        left.send(b"12345678")
+        with pytest.raises(ValueError, match="nbytes is greater than the length of the buffer"):
+            await receiving
+        receiving = loop.sock_recvfrom_into(right, buffer)
+        assert (await receiving)[0] == 4
+        assert buffer == b"1234"
+
+    with left, right:
+        left.setblocking(False)
+        right.setblocking(False)
+        loop.run_until_complete(main())
+
+
 def test_sizes_that_cannot_be_are_refused_as_sockets_refuse_them(loop, pair):
     _, right = pair
 

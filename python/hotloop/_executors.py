@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import concurrent.futures.thread as thread
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, _base
 from typing import Any
 
 _thread: Any = thread
 submit = ThreadPoolExecutor.submit
+#: Where the pools report what a future's callback raised.
+logger = _base.LOGGER
 
 
 def _enqueue(executor: Any, call: Any) -> bool:

@@ -35,7 +35,9 @@ struct Member {
     to_restore: bool,
 }
 
-/// Every descriptor in use, whichever loop uses it: descriptors belong to the process.
+/// Every descriptor in use, whichever loop uses it: descriptors belong to the process. The lock is taken only by threads
+/// that hold the interpreter and is not held when they give it up; `os.fork()` holds it, too, so no child inherits a lock
+/// that is taken.
 static MEMBERS: Mutex<Vec<Member>> = Mutex::new(Vec::new());
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 

@@ -10,7 +10,7 @@
 
 use std::cell::Cell;
 
-use pyo3::exceptions::PyAssertionError;
+use pyo3::exceptions::{PyAssertionError, PyException};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -19,6 +19,7 @@ use pyo3::{Borrowed, PyTraverseError, PyVisit};
 
 use crate::handles;
 use crate::imports::imports;
+use crate::python::make;
 use crate::python::{FastArguments, Ref, RefSlot};
 
 use super::callbacks::{forward, receiver};
@@ -83,6 +84,8 @@ struct Pools {
     submit: Ref,
     /// `enqueue(executor, call)` of `_executors.py`; None if this Python's pools are not known.
     enqueue: Ref,
+    /// That of `concurrent.futures`.
+    logger: Ref,
 }
 
 impl Pools {
@@ -94,6 +97,7 @@ impl Pools {
                 class: module.getattr("ThreadPoolExecutor")?.into(),
                 submit: module.getattr("submit")?.into(),
                 enqueue: module.getattr("enqueue")?.into(),
+                logger: module.getattr("logger")?.into(),
             })
         })
     }
@@ -180,7 +184,7 @@ impl Call {
             State::Pending => {
                 call.state.set(State::Cancelled);
                 drop((call.function.take(), call.args.take()));
-                Self::post(slf)?;
+                Self::tell(slf)?;
                 Ok(true)
             }
         }
@@ -236,7 +240,25 @@ impl Call {
         call.state.set(State::Done);
         call.failed.set(failed);
         drop(call.outcome.replace(Some(outcome)));
-        Self::post(slf)
+        Self::tell(slf)
+    }
+
+    /// Sends the call to the loop. An exception in that is logged, as `concurrent.futures` does with those of callbacks:
+    /// the thread has other calls to run.
+    fn tell(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        match Self::post(slf) {
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                let logger = Pools::get(py)?.logger.bind(py);
+                let named = make::dict(py)?;
+                named.set_item(intern!(py, "exc_info"), error.value(py))?;
+                let args = ("exception calling callback for %r", slf);
+                logger
+                    .call_method(intern!(py, "error"), args, Some(&named))
+                    .map(drop)
+            }
+            result => result,
+        }
     }
 
     /// `loop.call_soon_threadsafe(self)`, unless the loop is closed.

@@ -140,7 +140,10 @@ impl Hooks {
         Ok(hooks)
     }
 
-    fn named(name: &str) -> Self {
+    fn named(name: &Bound<'_, PyString>) -> Self {
+        let Ok(name) = name.to_str() else {
+            return Self::NONE; // surrogates
+        };
         let bit = Self::NAMES.iter().position(|known| *known == name);
         bit.map_or(Self::NONE, |bit| Self(1 << bit))
     }
@@ -198,9 +201,11 @@ impl Loop {
         // SAFETY: A2: the object is held, and with it its type.
         let class_version = version(unsafe { ffi::Py_TYPE(this.as_ptr()) }.cast());
         if class_version == 0 || class_version != self.class_version.get() {
+            self.leave_task(this.py())?; // an attribute may be a descriptor written in Python
             self.look_at_class(this)?;
         }
         if changed {
+            self.leave_task(this.py())?;
             look_at_handles(this.py())?;
         }
         Ok(())
@@ -253,7 +258,7 @@ impl Loop {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         set(slf, name, value.as_ptr())?;
-        let hook = Hooks::named(name.to_str()?);
+        let hook = Hooks::named(name);
         if hook != Hooks::NONE {
             let this = slf.get();
             this.instance_hooks
@@ -265,7 +270,7 @@ impl Loop {
 
     fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
         set(slf, name, std::ptr::null_mut())?;
-        let hook = Hooks::named(name.to_str()?);
+        let hook = Hooks::named(name);
         if hook != Hooks::NONE {
             let this = slf.get();
             this.instance_hooks

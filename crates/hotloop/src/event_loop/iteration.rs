@@ -84,7 +84,7 @@ impl Loop {
 
     /// Rule T6 of the tasks: nothing but the next step may run while a task is still marked as the current one.
     #[inline]
-    fn leave_task(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn leave_task(&self, py: Python<'_>) -> PyResult<()> {
         match self.still_current.take() {
             Some(task) => tasks::leave(py, &task),
             None => Ok(()),
@@ -213,7 +213,7 @@ impl Loop {
         events: &Events,
     ) -> PyResult<()> {
         let in_python = self.hooks.get().any(Hooks::PROCESS_EVENTS);
-        let mut rows = Vec::new();
+        let mut for_python = Vec::new();
         // Answered last: a signal handler may raise, and the other events are not reported again if they were asked
         // for once.
         let mut own = Vec::new();
@@ -224,10 +224,7 @@ impl Loop {
                 continue;
             }
             if in_python {
-                match self.event_row(this, token, event.readable, event.writable)? {
-                    Some(row) => rows.push(row),
-                    None => self.registry.borrow_mut().disarm(&kernel.poller, token),
-                }
+                for_python.push(event);
                 continue;
             }
             let mut taken = false;
@@ -258,7 +255,7 @@ impl Loop {
             }
         }
         if in_python {
-            Self::process_events_in_python(this, rows)?;
+            self.process_events_in_python(this, kernel, &for_python)?;
         }
         for token in own {
             self.own_event(this, kernel, token)?;

@@ -3,7 +3,7 @@
 
 use std::os::fd::RawFd;
 
-use hotloop_reactor::{Direction, Token};
+use hotloop_reactor::{Direction, Event, Token};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -13,7 +13,7 @@ use crate::handles;
 use crate::imports::imports;
 use crate::python::Ref;
 
-use super::{Loop, Watcher};
+use super::{Kernel, Loop, Watcher};
 use crate::python::make;
 
 /// Does what its watcher does when the descriptor is ready.
@@ -80,7 +80,7 @@ impl Watcher {
     }
 
     /// The native watcher that was given to an overridden `_add_reader` or `_add_writer`, if this is its handle.
-    pub(super) fn behind(self, py: Python<'_>) -> PyResult<Self> {
+    fn behind(self, py: Python<'_>) -> PyResult<Self> {
         let Self::Handle(handle) = &self else {
             return Ok(self);
         };
@@ -120,8 +120,23 @@ impl Watcher {
 }
 
 impl Loop {
+    /// Who waits for a descriptor, whatever way it went there.
+    pub(crate) fn watcher(
+        &self,
+        py: Python<'_>,
+        fd: RawFd,
+        direction: Direction,
+    ) -> PyResult<Option<Watcher>> {
+        let watcher = {
+            let registry = self.registry.borrow();
+            let watcher = registry.watcher(fd, direction);
+            watcher.map(|watcher| watcher.clone_ref(py))
+        };
+        watcher.map(|watcher| watcher.behind(py)).transpose()
+    }
+
     /// One row for `_process_events`: the key and mask of a descriptor that became ready.
-    pub(super) fn event_row<'py>(
+    fn event_row<'py>(
         &self,
         this: &Bound<'py, Loop>,
         token: Token,
@@ -165,13 +180,33 @@ impl Loop {
         Ok(Some((key, mask).into_pyobject(py)?))
     }
 
-    /// Hands rows to an overridden `_process_events`.
+    /// Hands events to an overridden `_process_events`. It may leave one out, and gets that again, also if it was to
+    /// come once.
     pub(super) fn process_events_in_python(
+        &self,
         this: &Bound<'_, Loop>,
-        rows: Vec<Bound<'_, PyTuple>>,
+        kernel: &Kernel,
+        events: &[Event],
     ) -> PyResult<()> {
+        let processed = self.pass_on(this, kernel, events);
+        for event in events {
+            self.rearm(this.py(), event.token.fd());
+        }
+        processed
+    }
+
+    fn pass_on(&self, this: &Bound<'_, Loop>, kernel: &Kernel, events: &[Event]) -> PyResult<()> {
         let py = this.py();
-        let rows = PyList::new(py, rows)?;
+        let rows = PyList::empty(py);
+        for event in events {
+            match self.event_row(this, event.token, event.readable, event.writable)? {
+                Some(row) => rows.append(row)?,
+                None => self
+                    .registry
+                    .borrow_mut()
+                    .disarm(&kernel.poller, event.token),
+            }
+        }
         this.call_method1(intern!(py, "_process_events"), (rows,))
             .map(drop)
     }

@@ -71,6 +71,8 @@ impl Listener {
             &self.server,
             &self.context,
             &self.server_context,
+            &self.ssl_timeouts[0],
+            &self.ssl_timeouts[1],
         ] {
             object.traverse(&visit)?;
         }

@@ -118,10 +118,11 @@ impl Child {
         let Some(transport) = child.transport.take() else {
             return Ok(());
         };
-        this.get().unwatch(this, fd, Direction::Read)?;
+        // Whoever waits for the child is told even if an overridden `_remove_reader` raises.
+        let unwatched = this.get().unwatch_surely(this, fd, Direction::Read);
         drop(child.pidfd.take());
         let transport = transport.into_bound(py);
-        call::within_context(py, &child.context, || {
+        let told = call::within_context(py, &child.context, || {
             let code = match status
                 .ok()
                 .flatten()
@@ -132,7 +133,8 @@ impl Child {
             };
             let name = intern!(py, "_process_exited");
             transport.call_method1(name, (code,)).map(drop)
-        })
+        });
+        told.and(unwatched)
     }
 
     /// The loop drops its watchers: children go on without it. Whoever has a `Popen` object can still wait for its

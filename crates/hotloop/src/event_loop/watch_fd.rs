@@ -370,16 +370,28 @@ impl Loop {
         fd: RawFd,
         transport: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let py = this.py();
         self.unregister_transport(fd, transport);
         let mut left = Ok(());
         for direction in [Direction::Read, Direction::Write] {
-            if let Err(error) = self.unwatch(this, fd, direction) {
-                self.remove_watcher(py, fd, direction)?;
-                left = Err(error);
-            }
+            left = left.and(self.unwatch_surely(this, fd, direction));
         }
         left
+    }
+
+    /// Stops waiting for a descriptor, also if an overridden `_remove_reader` or `_remove_writer` raises; the error is
+    /// handed on then.
+    pub(crate) fn unwatch_surely(
+        &self,
+        this: &Bound<'_, Loop>,
+        fd: RawFd,
+        direction: Direction,
+    ) -> PyResult<()> {
+        match self.unwatch(this, fd, direction) {
+            Ok(_) => Ok(()),
+            Err(error) => self
+                .remove_watcher(this.py(), fd, direction)
+                .and(Err(error)),
+        }
     }
 
     /// The same, whatever is overridden.

@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 
 /// A view of an object's memory, which the object cannot move or shrink while the view is held.
 pub(crate) struct Buffer(Box<ffi::Py_buffer>);
@@ -51,6 +52,15 @@ impl Buffer {
         let memory = self.memory();
         // SAFETY: the exporter's memory is initialised: `bytes` reads it, too.
         unsafe { &mut *(&raw mut *memory as *mut [u8]) }
+    }
+
+    /// Shows the object whose memory it is to the garbage collector.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if self.0.obj.is_null() {
+            return Ok(());
+        }
+        // SAFETY: A2: the view owns a reference; `Py` is one non-null pointer, and this one is never dropped.
+        visit.call(unsafe { &*(&raw const self.0.obj).cast::<Py<PyAny>>() })
     }
 
     fn get(object: &Bound<'_, PyAny>, flags: std::ffi::c_int) -> PyResult<Self> {

@@ -15,6 +15,7 @@
 pub(crate) mod asyncio_reader;
 mod buffer;
 mod operation;
+mod overrides;
 mod protocol;
 mod reader;
 mod reading;
@@ -30,15 +31,16 @@ use pyo3::types::PyType;
 
 use crate::python::Ref;
 
+use overrides::Originals;
 pub(crate) use protocol::Protocol;
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;
 
 /// What the streams take from the running Python and from `hotloop._streams`.
 pub(super) struct Names {
-    /// The classes of `hotloop._streams`: an object of exactly this type overrides nothing.
-    pub(super) reader: Ref,
-    pub(super) protocol: Ref,
+    /// The methods of the classes of `hotloop._streams`.
+    pub(super) reader: Originals,
+    pub(super) protocol: Originals,
     /// `asyncio.StreamReader` and `asyncio.StreamWriter`, whose methods answer every call that is not of the
     /// common form.
     pub(super) base_reader: Ref,
@@ -70,8 +72,8 @@ pub(crate) fn _register_streams(
     let version = py.version_info();
     let base_reader = streams.getattr("StreamReader")?;
     let names = Names {
-        reader: reader.as_any().into(),
-        protocol: protocol.as_any().into(),
+        reader: Originals::of(reader, &reader::HOOKS)?,
+        protocol: Originals::of(protocol, &protocol::HOOKS)?,
         base_reader: base_reader.into(),
         base_writer: streams.getattr("StreamWriter")?.into(),
         incomplete_read_error: exceptions.getattr("IncompleteReadError")?.into(),

@@ -8,19 +8,18 @@ use std::cell::Cell;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{
-    PyBytes, PyDict, PyString, PyTuple, PyType, PyWeakrefMethods, PyWeakrefReference,
-};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::python::RefSlot;
 use crate::python::guard::none;
 
+use super::Reader;
+use super::overrides::Overrides;
 use super::reader::set_attribute;
-use super::{Reader, names};
 
 /// The methods that native code skips.
-const HOOKS: [&str; 4] = [
+pub(super) const HOOKS: [&str; 4] = [
     "data_received",
     "_drain_helper",
     "_stream_reader",
@@ -40,8 +39,7 @@ pub(crate) struct Protocol {
     /// Whether the transport's buffer is above its high-water mark.
     paused: Cell<bool>,
     lost: Cell<bool>,
-    /// Whether the class or the instance has other methods than ours.
-    overridden: Cell<bool>,
+    overrides: Overrides,
 }
 
 // SAFETY: A1: used only by the thread that holds the interpreter.
@@ -52,20 +50,14 @@ unsafe impl Send for Protocol {}
 #[pymethods]
 impl Protocol {
     #[new]
-    #[classmethod]
     #[pyo3(signature = (*_args, **_kwargs))]
-    fn new(
-        class: &Bound<'_, PyType>,
-        _args: &Bound<'_, PyTuple>,
-        _kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Self> {
-        let ours = &names(class.py())?.protocol;
-        Ok(Self {
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self {
             reader: RefSlot::default(),
             paused: Cell::new(false),
             lost: Cell::new(false),
-            overridden: Cell::new(super::reader::overrides(class, ours, &HOOKS)?),
-        })
+            overrides: Overrides::default(),
+        }
     }
 
     /// Give the reader what was received.
@@ -121,9 +113,7 @@ impl Protocol {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         set_attribute(slf, name, value.as_ptr())?;
-        if HOOKS.contains(&name.to_str()?) {
-            slf.get().overridden.set(true);
-        }
+        slf.get().overrides.note(name, &HOOKS);
         Ok(())
     }
 
@@ -142,15 +132,16 @@ impl Protocol {
 
 impl Protocol {
     /// Whether `drain()` has nothing to wait for and nothing to raise, as far as the protocol knows.
-    pub(super) fn is_flowing(&self) -> bool {
-        !self.paused.get() && !self.lost.get() && !self.overridden.get()
+    pub(super) fn is_flowing(slf: &Bound<'_, Self>) -> bool {
+        let this = slf.get();
+        !this.paused.get() && !this.lost.get() && !this.is_overridden(slf)
     }
 
     /// What a native transport has received.
     pub(super) fn feed(slf: &Bound<'_, Self>, data: &[u8]) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        if this.overridden.get() {
+        if this.is_overridden(slf) {
             let data = PyBytes::new(py, data);
             return slf
                 .call_method1(intern!(py, "data_received"), (data,))
@@ -164,11 +155,15 @@ impl Protocol {
         match reader {
             None => Ok(()),
             Some(reader) => match reader.cast::<Reader>() {
-                Ok(native) if native.get().is_plain() => Reader::feed(native, data),
+                Ok(native) if Reader::is_plain(native) => Reader::feed(native, data),
                 _ => reader
                     .call_method1(intern!(py, "feed_data"), (PyBytes::new(py, data),))
                     .map(drop),
             },
         }
+    }
+
+    fn is_overridden(&self, slf: &Bound<'_, Self>) -> bool {
+        self.overrides.any(slf, |names| &names.protocol)
     }
 }

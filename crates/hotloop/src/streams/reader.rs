@@ -23,10 +23,11 @@ use crate::python::{Buffer, FastArguments, Ref, RefSlot, call};
 use super::buffer::ReadBuffer;
 use super::names;
 use super::operation::{self, Kind};
+use super::overrides::Overrides;
 use super::reading;
 
 /// The methods that native code skips.
-const HOOKS: [&str; 9] = [
+pub(super) const HOOKS: [&str; 9] = [
     "read",
     "readline",
     "readuntil",
@@ -49,8 +50,7 @@ pub(crate) struct Reader {
     odd_limit: RefSlot,
     eof: Cell<bool>,
     paused: Cell<bool>,
-    /// Whether the class or the instance has other methods than ours.
-    overridden: Cell<bool>,
+    overrides: Overrides,
     /// The future that a reading coroutine waits for. Here and below an empty place stands for `None`.
     waiter: RefSlot,
     exception: RefSlot,
@@ -78,32 +78,26 @@ pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
 #[pymethods]
 impl Reader {
     #[new]
-    #[classmethod]
     #[pyo3(signature = (*_args, **_kwargs))]
-    fn new(
-        class: &Bound<'_, PyType>,
-        _args: &Bound<'_, PyTuple>,
-        _kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Self> {
-        let ours = &names(class.py())?.reader;
-        Ok(Self {
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self {
             buffer: RefCell::default(),
             shared: RefSlot::default(),
             limit: Cell::new(0),
             odd_limit: RefSlot::default(),
             eof: Cell::new(false),
             paused: Cell::new(false),
-            overridden: Cell::new(overrides(class, ours, &HOOKS)?),
+            overrides: Overrides::default(),
             waiter: RefSlot::default(),
             exception: RefSlot::default(),
             transport: RefSlot::default(),
             event_loop: RefSlot::default(),
-        })
+        }
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        if !slf.get().is_plain() {
+        if !Self::is_plain(slf) {
             let method = names(py)?.base_reader.bind(py).getattr("__anext__")?;
             return method.call1((slf,));
         }
@@ -216,9 +210,7 @@ impl Reader {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         set_attribute(slf, name, value.as_ptr())?;
-        if HOOKS.contains(&name.to_str()?) {
-            slf.get().overridden.set(true);
-        }
+        slf.get().overrides.note(name, &HOOKS);
         Ok(())
     }
 
@@ -249,8 +241,9 @@ impl Reader {
 
 impl Reader {
     /// Whether native code may do what the object's methods would do.
-    pub(super) fn is_plain(&self) -> bool {
-        !self.overridden.get() && !self.odd_limit.is_some()
+    pub(super) fn is_plain(slf: &Bound<'_, Self>) -> bool {
+        let this = slf.get();
+        !this.odd_limit.is_some() && !this.overrides.any(slf, |names| &names.reader)
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -453,7 +446,7 @@ fn feed_data<'py>(
     let this = receiver(&slf);
     let state = this.get();
     let by_bytes = data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>();
-    if !by_bytes || !state.is_plain() {
+    if !by_bytes || !Reader::is_plain(this) {
         let method = names(py)?.base_reader.bind(py).getattr("feed_data")?;
         return Ok(method.call1((this, data))?.into());
     }
@@ -476,20 +469,6 @@ fn at_eof<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> 
 pub(super) fn receiver<'a, 'py>(slf: &'a Borrowed<'_, 'py, PyAny>) -> &'a Bound<'py, Reader> {
     // SAFETY: A4: a method descriptor of the class checks the type of `self` before it calls.
     unsafe { Bound::cast_unchecked::<Reader>(slf) }
-}
-
-/// Whether `class` has another method than `ours` under one of the names.
-pub(super) fn overrides(class: &Bound<'_, PyType>, ours: &Ref, names: &[&str]) -> PyResult<bool> {
-    if class.as_ptr() == ours.as_ptr() {
-        return Ok(false);
-    }
-    let ours = ours.bind(class.py());
-    for name in names {
-        if !class.getattr(name)?.is(&ours.getattr(name)?) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// What `object.name = value` does, or `del object.name` for a null value.

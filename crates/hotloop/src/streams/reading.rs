@@ -63,7 +63,7 @@ pub(super) fn readline<'py>(
     slf: Borrowed<'_, 'py, PyAny>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    if !arguments.is_empty() || !receiver(&slf).get().is_plain() {
+    if !arguments.is_empty() || !Reader::is_plain(receiver(&slf)) {
         return by_asyncio(py, slf, "readline", arguments);
     }
     operation::new(py, &slf, Kind::line(false))
@@ -74,7 +74,7 @@ pub(super) fn readuntil<'py>(
     slf: Borrowed<'_, 'py, PyAny>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    if receiver(&slf).get().is_plain() && arguments.keyword_count() == 0 {
+    if Reader::is_plain(receiver(&slf)) && arguments.keyword_count() == 0 {
         let separators = match (arguments.positional_count(), arguments.get(0)) {
             (0, _) => Some(vec![b"\n".as_slice().into()]),
             (1, Some(given)) => separators(&given, names(py)?.takes_tuples),
@@ -93,7 +93,7 @@ pub(super) fn read<'py>(
     slf: Borrowed<'_, 'py, PyAny>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    if receiver(&slf).get().is_plain() && arguments.keyword_count() == 0 {
+    if Reader::is_plain(receiver(&slf)) && arguments.keyword_count() == 0 {
         let count = match (arguments.positional_count(), arguments.get(0)) {
             (0, _) => Some(-1),
             (1, Some(given)) => number(&given),
@@ -115,7 +115,7 @@ pub(super) fn readexactly<'py>(
     slf: Borrowed<'_, 'py, PyAny>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    if receiver(&slf).get().is_plain()
+    if Reader::is_plain(receiver(&slf))
         && (arguments.positional_count(), arguments.keyword_count()) == (1, 0)
         && let Some(count) = arguments.get(0).and_then(|given| number(&given))
         && let Ok(count) = usize::try_from(count)

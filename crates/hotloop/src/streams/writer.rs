@@ -112,7 +112,7 @@ impl Writer {
         let reader = reader.bind(py);
         if !reader.is_none() {
             match reader.cast::<Reader>() {
-                Ok(native) if native.get().is_plain() => native.get().check(py)?,
+                Ok(native) if Reader::is_plain(&native) => native.get().check(py)?,
                 _ => return Ok(false),
             }
         }
@@ -129,7 +129,7 @@ impl Writer {
             && protocol
                 .bind(py)
                 .cast::<Protocol>()
-                .is_ok_and(|protocol| protocol.get().is_flowing()))
+                .is_ok_and(|protocol| Protocol::is_flowing(&protocol)))
     }
 
     fn transport(&self, py: Python<'_>) -> PyResult<Ref> {

@@ -15,7 +15,9 @@ pub(super) fn start(py: Python<'_>, task: TaskRef<'_, '_>) -> PyResult<()> {
     let previous = lifetime::swap_current(py, &event_loop, task.object())?;
     let result = lifetime::register_eager(py, task).and_then(|()| {
         let context = step::context_of(py, task)?;
+        task.running.set(true);
         let result = call::within_context(py, &context, || step::step_as_current(py, task, None));
+        task.running.set(false);
         result.and(lifetime::unregister_eager(py, task))
     });
     let restored = lifetime::swap_current(py, &event_loop, previous.bind(py));

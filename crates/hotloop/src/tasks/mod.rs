@@ -17,7 +17,8 @@
 //!   `tp_dealloc`; instances of exactly our types we finalize ourselves, if there is anything to report.
 //! - **T6 current task.** After a step that did not end the task, a loop of ours leaves it marked as the current one
 //!   and remembers that (`Loop::still_current`): if the next thing that runs is a step too, the mark changes hands
-//!   instead of being taken away and set again. Before anything else that could run Python code, the task is left.
+//!   instead of being taken away and set again. Before anything else that could run Python code, the task is left. A
+//!   task that nobody else refers to is left at once: it would be freed while the next one is current.
 //!
 //! [`FutureObject`]: layout::FutureObject
 //! [`TaskObject`]: layout::TaskObject

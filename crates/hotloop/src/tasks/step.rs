@@ -113,10 +113,11 @@ fn wake(
     still_current: Option<&RefSlot>,
 ) -> PyResult<()> {
     let exact = exact_future(future.bind(py));
-    if exact.is_none_or(|future| future.state.get() != State::Finished)
+    if exact
+        .is_none_or(|future| future.state.get() != State::Finished || future.exception.is_some())
         && let Some(previous) = still_current.and_then(RefSlot::take)
     {
-        leave(py, &previous)?; // T6: what follows calls somebody's method, or makes an exception
+        leave(py, &previous)?; // T6: what follows calls somebody's method, or makes or changes an exception
     }
     let ended = match exact {
         Some(future) => outcome(py, future).map(Result::err),
@@ -143,6 +144,7 @@ fn step(
     let result = step_as_current(py, task, exception);
     if let (Some(still_current), Ok(()), State::Pending) =
         (still_current, &result, task.future.state.get())
+        && is_expected(task)
         && lifetime::stays(py, &event_loop, task)?
     {
         let own = (&*task.object()).into();
@@ -157,6 +159,14 @@ fn step(
         }
         (result, left) => result.and(left),
     }
+}
+
+/// Whether anybody will step the task again: then somebody has a reference besides the entry of the ready queue that is
+/// being run and asyncio's note of the current task. Otherwise the task is freed with that entry, and is to be left
+/// before: closing its coroutine runs code.
+fn is_expected(task: TaskRef<'_, '_>) -> bool {
+    // SAFETY: A2: a count is looked at.
+    unsafe { ffi::Py_REFCNT(task.object().as_ptr()) > 2 }
 }
 
 /// The step itself, also of a task that starts eagerly.

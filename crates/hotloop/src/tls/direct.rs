@@ -14,7 +14,7 @@ use crate::python::Ref;
 use super::bio::{self, Records};
 use super::library::{Functions, Ssl, library};
 use super::names::names;
-use super::{End, Progress, Turn, verify};
+use super::{End, Progress, Taken, Turn, verify};
 
 /// `SSL_CTRL_MODE` and `SSL_MODE_RELEASE_BUFFERS`, <openssl/ssl.h>: a connection that is idle keeps no buffers.
 const CONTROL_MODE: c_int = 33;
@@ -37,7 +37,7 @@ pub(crate) struct Direct {
     pub(super) turn: Turn,
     /// The program's `SSLObject`, for the exceptions, and the `_ssl._SSLSocket` that owns the `SSL` (T3).
     object: Ref,
-    _owner: Ref,
+    owner: Ref,
 }
 
 impl Direct {
@@ -75,8 +75,20 @@ impl Direct {
             late: RefCell::new(Vec::new()),
             turn: Turn::default(),
             object: object.into(),
-            _owner: owner,
+            owner,
         }))
+    }
+
+    pub(super) fn for_each_reference(&self, look: &mut dyn FnMut(&Ref)) {
+        [&self.object, &self.owner].into_iter().for_each(look);
+    }
+
+    /// An operation begins. What was received during the one before (T6) is there for it to read.
+    pub(super) fn begin(&self) -> Option<Taken<'_>> {
+        if !self.late.borrow().is_empty() {
+            self.take_back();
+        }
+        self.turn.begin()
     }
 
     /// The records, while no OpenSSL call is under way.
@@ -159,7 +171,7 @@ impl Direct {
                 });
             };
             let progress = |end| Ok(Progress { count, end });
-            let Some(calling) = self.turn.begin() else {
+            let Some(calling) = self.begin() else {
                 return progress(End::Drained);
             };
             let mut read = 0;
@@ -226,7 +238,7 @@ impl Direct {
     pub(super) fn write(&self, py: Python<'_>, data: &[u8]) -> PyResult<usize> {
         let mut count = 0;
         while let Some(rest) = data.get(count..).filter(|rest| !rest.is_empty()) {
-            let Some(_calling) = self.turn.begin() else {
+            let Some(_calling) = self.begin() else {
                 break;
             };
             let mut written = 0;

@@ -40,6 +40,12 @@ impl Memory {
         (&self.incoming, &self.outgoing)
     }
 
+    pub(super) fn for_each_reference(&self, look: &mut dyn FnMut(&Ref)) {
+        [&self.object, &self.incoming, &self.outgoing]
+            .into_iter()
+            .for_each(look);
+    }
+
     pub(super) fn feed(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
         let data = PyBytes::new(py, data);
         let incoming = self.incoming.bind(py);

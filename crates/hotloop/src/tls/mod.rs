@@ -97,12 +97,17 @@ pub(crate) struct Taken<'a>(&'a Cell<bool>);
 
 impl Turn {
     /// Says that an operation begins; `None` if one is under way already.
-    pub(crate) fn begin(&self) -> Option<Taken<'_>> {
+    fn begin(&self) -> Option<Taken<'_>> {
         if self.taken.replace(true) {
-            self.wanted.set(true);
+            self.want();
             return None;
         }
         Some(Taken(&self.taken))
+    }
+
+    /// Says that an operation is wanted that cannot be done now.
+    pub(crate) fn want(&self) {
+        self.wanted.set(true);
     }
 
     /// Whether an operation is under way.
@@ -128,6 +133,23 @@ impl Engine {
         match self {
             Self::Direct(direct) => &direct.turn,
             Self::Memory(memory) => &memory.turn,
+        }
+    }
+
+    /// Says that an operation begins that the caller does on the `SSLObject`; `None` if one is under way already, and
+    /// then it is noted that another is wanted.
+    pub(crate) fn begin(&self) -> Option<Taken<'_>> {
+        match self {
+            Self::Direct(direct) => direct.begin(),
+            Self::Memory(memory) => memory.turn.begin(),
+        }
+    }
+
+    /// Every Python object that the engine refers to.
+    pub(crate) fn for_each_reference(&self, look: &mut dyn FnMut(&Ref)) {
+        match self {
+            Self::Direct(direct) => direct.for_each_reference(look),
+            Self::Memory(memory) => memory.for_each_reference(look),
         }
     }
 

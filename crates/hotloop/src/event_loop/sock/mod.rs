@@ -50,9 +50,10 @@ impl Loop {
         sock: &Bound<'py, PyAny>,
         buf: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let kind = match Buffer::write(buf) {
-            Ok(buffer) if is_plain(sock)? => Kind::ReceiveInto(buffer.into()),
-            _ => method("recv_into", make::tuple(slf.py(), [buf])?),
+        let kind = if is_plain(sock)? {
+            Kind::ReceiveInto(buf.into())
+        } else {
+            method("recv_into", make::tuple(slf.py(), [buf])?)
         };
         attempt(slf, sock, kind)
     }
@@ -77,15 +78,9 @@ impl Loop {
         buf: &Bound<'py, PyAny>,
         nbytes: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let native = match (Buffer::write(buf), nbytes.extract::<usize>()) {
-            (Ok(buffer), Ok(size)) if size <= buffer.bytes().len() => {
-                known_family(sock)?.map(|_| Kind::ReceiveFromInto(buffer.into(), size))
-            }
-            _ => None,
-        };
-        let kind = match native {
-            Some(kind) => kind,
-            None => method("recvfrom_into", make::tuple(slf.py(), [buf, nbytes])?),
+        let kind = match nbytes.extract::<usize>() {
+            Ok(size) if known_family(sock)?.is_some() => Kind::ReceiveFromInto(buf.into(), size),
+            _ => method("recvfrom_into", make::tuple(slf.py(), [buf, nbytes])?),
         };
         attempt(slf, sock, kind)
     }
@@ -98,8 +93,9 @@ impl Loop {
         address: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let to = known_family(sock)?.and_then(|family| address::from_python(family, address));
-        let kind = match (Buffer::read(data), to) {
-            (Ok(buffer), Some(to)) => Kind::SendTo(buffer, to),
+        let kind = match to {
+            // What cannot be sent the socket's own method says.
+            Some(to) if Buffer::read(data).is_ok() => Kind::SendTo(data.into(), to),
             _ => method("sendto", make::tuple(slf.py(), [data, address])?),
         };
         attempt(slf, sock, kind)
@@ -208,14 +204,7 @@ impl Loop {
     ) -> PyResult<()> {
         let py = slf.py();
         for direction in [Direction::Read, Direction::Write] {
-            let watcher = {
-                let registry = slf.get().registry.borrow();
-                let watcher = registry.watcher(fd, direction);
-                watcher.map(|watcher| watcher.clone_ref(py))
-            };
-            let Some(Watcher::Operation(known)) =
-                watcher.map(|watcher| watcher.behind(py)).transpose()?
-            else {
+            let Some(Watcher::Operation(known)) = slf.get().watcher(py, fd, direction)? else {
                 continue;
             };
             let known = known.into_bound(py);

@@ -1,6 +1,6 @@
 //! One `sock_*` call: what it does when the descriptor is ready, and the future that waits for it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
@@ -26,16 +26,17 @@ use crate::python::make;
 pub(super) enum Kind {
     /// `recv(size)`.
     Receive(usize),
-    /// `recv_into(buffer)`.
-    ReceiveInto(RefCell<Buffer>),
+    /// `recv_into(buffer)`. Whose memory it is is looked at in each attempt: an object whose memory is in use while
+    /// somebody waits could not change its size.
+    ReceiveInto(Ref),
     /// `recvfrom(size)`.
     ReceiveFrom(usize),
     /// `recvfrom_into(buffer, size)`.
-    ReceiveFromInto(RefCell<Buffer>, usize),
-    /// `send` of what is left of a buffer, from this offset on.
+    ReceiveFromInto(Ref, usize),
+    /// `send` of what is left of a buffer, from this offset on. asyncio holds the memory, too, until all is sent.
     SendAll(Buffer, Cell<usize>),
     /// `sendto(buffer, address)`.
-    SendTo(Buffer, Address),
+    SendTo(Ref, Address),
     /// `accept()`.
     Accept,
     /// A connection that is under way, to this address.
@@ -73,9 +74,14 @@ impl Operation {
         self.future.traverse(&visit)?;
         self.context.traverse(&visit)?;
         match &self.kind {
-            Kind::Method(_, object) | Kind::Connect(object) => object.traverse(&visit),
+            Kind::Method(_, object)
+            | Kind::Connect(object)
+            | Kind::ReceiveInto(object)
+            | Kind::ReceiveFromInto(object, _)
+            | Kind::SendTo(object, _) => object.traverse(&visit),
+            Kind::SendAll(buffer, _) => buffer.traverse(&visit),
             Kind::SendFile(job) => job.file.traverse(&visit),
-            _ => Ok(()),
+            Kind::Receive(_) | Kind::ReceiveFrom(_) | Kind::Accept => Ok(()),
         }
     }
 }
@@ -169,11 +175,7 @@ impl Kind {
         let py = socket.py();
         if let Self::Method(name, args) = self {
             let args = args.bind(py).cast::<PyTuple>()?.to_owned();
-            return match socket.call_method1(*name, args) {
-                Ok(result) => Ok(Some(result.into())),
-                Err(error) if would_block(py, &error) => Ok(None),
-                Err(error) => Err(error),
-            };
+            return by_method(socket, name, args);
         }
         if fd < 0 {
             return Err(os_error(py, &Errno::BADF.into()));
@@ -186,7 +188,11 @@ impl Kind {
                 settle(py, filled_bytes(py, *size, fill)?, Ok)
             }
             Self::ReceiveInto(buffer) => {
-                let received = reactor::recv_uninit(fd, buffer.borrow_mut().memory());
+                let Ok(mut memory) = Buffer::write(&buffer.bind(py)) else {
+                    return by_method(socket, "recv_into", make::tuple(py, [buffer.bind(py)])?);
+                };
+                let received = reactor::recv_uninit(fd, memory.memory());
+                drop(memory);
                 settle(py, received, |count| number(py, count))
             }
             Self::ReceiveFrom(size) => {
@@ -202,10 +208,17 @@ impl Kind {
                 })
             }
             Self::ReceiveFromInto(buffer, size) => {
-                let received = {
-                    let mut buffer = buffer.borrow_mut();
-                    reactor::recv_from(fd, &mut buffer.bytes_mut()[..*size])
+                let mut memory = Buffer::write(&buffer.bind(py)).ok();
+                let target = memory
+                    .as_mut()
+                    .and_then(|it| it.bytes_mut().get_mut(..*size));
+                let Some(target) = target else {
+                    let size = size.into_pyobject(py)?.into_any();
+                    let args = make::tuple(py, [buffer.bind(py).to_owned(), size])?;
+                    return by_method(socket, "recvfrom_into", args);
                 };
+                let received = reactor::recv_from(fd, target);
+                drop(memory);
                 settle(py, received, |(count, sender)| {
                     let sender = address::sender_to_python(py, sender.as_ref())?;
                     pair(py, number(py, count)?, sender)
@@ -220,10 +233,9 @@ impl Kind {
                 }
                 Ok((sent.get() == data.len()).then(|| none(py)))
             }
-            Self::SendTo(buffer, to) => {
-                settle(py, reactor::send_to(fd, buffer.bytes(), to), |count| {
-                    number(py, count)
-                })
+            Self::SendTo(data, to) => {
+                let sent = reactor::send_to(fd, Buffer::read(&data.bind(py))?.bytes(), to);
+                settle(py, sent, |count| number(py, count))
             }
             Self::Accept => settle(py, reactor::accept(fd), |(descriptor, peer)| {
                 pair(
@@ -249,6 +261,19 @@ impl Kind {
             },
             Self::Method(..) => Ok(None), // answered above
         }
+    }
+}
+
+/// One attempt by a method of the socket, which also says what is wrong with an argument.
+fn by_method(
+    socket: &Bound<'_, PyAny>,
+    name: &str,
+    args: Bound<'_, PyTuple>,
+) -> PyResult<Option<Ref>> {
+    match socket.call_method1(name, args) {
+        Ok(result) => Ok(Some(result.into())),
+        Err(error) if would_block(socket.py(), &error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -22,13 +22,13 @@ impl Datagram {
         }
         let py = transport.py();
         drop(self.rest.take());
-        self.stop_watching(py, Direction::Read)?;
+        let mut stopped = self.stop_watching(py, Direction::Read);
         if self.queue.borrow().is_empty() {
             self.lost.set(self.lost.get() + 1);
-            self.stop_watching(py, Direction::Write)?;
+            stopped = stopped.and(self.stop_watching(py, Direction::Write));
             self.schedule_connection_lost(transport, &py.None().into_bound(py))?;
         }
-        Ok(())
+        stopped
     }
 
     /// `transport.abort()` and asyncio's `_force_close(exc)`: what waits is dropped.
@@ -41,17 +41,18 @@ impl Datagram {
             return Ok(());
         }
         let py = transport.py();
+        let mut stopped = Ok(());
         let dropped = (self.queue.take(), self.rest.take());
         self.queue_size.set(0);
         if !dropped.0.is_empty() {
-            self.stop_watching(py, Direction::Write)?;
+            stopped = self.stop_watching(py, Direction::Write);
         }
         drop(dropped);
         if !self.closing.replace(true) {
-            self.stop_watching(py, Direction::Read)?;
+            stopped = stopped.and(self.stop_watching(py, Direction::Read));
         }
         self.lost.set(self.lost.get() + 1);
-        self.schedule_connection_lost(transport, error)
+        self.schedule_connection_lost(transport, error).and(stopped)
     }
 
     /// An error after which the transport is useless. Those of the operating system are only logged in debug mode;

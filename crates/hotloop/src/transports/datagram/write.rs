@@ -108,12 +108,11 @@ impl Datagram {
         if !self.queue.borrow().is_empty() {
             return Ok(());
         }
-        self.stop_watching(py, Direction::Write)?;
+        let stopped = self.stop_watching(py, Direction::Write);
         if self.closing.get() {
-            self.connection_lost(transport, None)
-        } else {
-            Ok(())
+            self.connection_lost(transport, None)?;
         }
+        stopped
     }
 
     /// Sends the first datagrams of the queue, as many as one call takes. True if some have left, false if they have

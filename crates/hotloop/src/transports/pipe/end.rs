@@ -99,10 +99,10 @@ impl End {
         this.get().watch(&this, self.fd, Direction::Read, watcher)
     }
 
-    /// Stops waiting for the descriptor in one direction.
+    /// Stops waiting for the descriptor in one direction, whatever an overridden hook raises.
     pub(super) fn unwatch(&self, py: Python<'_>, direction: Direction) -> PyResult<()> {
         match self.event_loop(py) {
-            Some(this) => this.get().unwatch(&this, self.fd, direction).map(drop),
+            Some(this) => this.get().unwatch_surely(&this, self.fd, direction),
             None => Ok(()),
         }
     }
@@ -115,8 +115,9 @@ impl End {
     ) -> PyResult<()> {
         let py = transport.py();
         self.closing.set(true);
-        self.unwatch(py, Direction::Read)?;
+        let unwatched = self.unwatch(py, Direction::Read);
         self.schedule_connection_lost(transport, error)
+            .and(unwatched)
     }
 
     pub(super) fn schedule_connection_lost(
@@ -154,12 +155,8 @@ impl End {
     /// Gives back the descriptor's mode, the descriptor, the protocol and the loop.
     pub(super) fn release(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = transport.py();
-        for direction in [Direction::Read, Direction::Write] {
-            // Out of the poller before the number is free again.
-            if self.is_watched_for(transport, direction) {
-                self.unwatch(py, direction)?;
-            }
-        }
+        // Out of the poller before the number is free again.
+        let unwatched = self.leave_poller(transport);
         if let Some(mode) = self.mode.take() {
             mode.restore();
         }
@@ -172,20 +169,27 @@ impl End {
             self.event_loop.take(),
             self.read_context.take(),
         ));
-        closed
+        closed.and(unwatched)
     }
 
-    /// Whether it is this transport that the loop would tell of the descriptor; another one may share it.
-    fn is_watched_for(&self, transport: &Bound<'_, PyAny>, direction: Direction) -> bool {
+    /// Ends the watches by which the loop would tell this transport of the descriptor; another one may share it.
+    fn leave_poller(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let Some(this) = self.event_loop(transport.py()) else {
-            return false;
+            return Ok(());
         };
-        match this.get().registry.borrow().watcher(self.fd, direction) {
-            Some(Watcher::ReadPipe(known) | Watcher::WritePipe(known)) => {
-                known.as_ptr() == transport.as_ptr()
-            }
-            _ => false,
+        let mut left = Ok(());
+        for direction in [Direction::Read, Direction::Write] {
+            let unwatched = match this.get().watcher(transport.py(), self.fd, direction) {
+                Ok(Some(Watcher::ReadPipe(known) | Watcher::WritePipe(known)))
+                    if known.as_ptr() == transport.as_ptr() =>
+                {
+                    this.get().unwatch_surely(&this, self.fd, direction)
+                }
+                found => found.map(drop),
+            };
+            left = left.and(unwatched);
         }
+        left
     }
 
     /// An error after which the pipe is useless: logged in debug mode if it is `expected`, reported otherwise.

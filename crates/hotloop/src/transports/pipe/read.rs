@@ -146,13 +146,14 @@ impl ReadPipe {
         self.end
             .log(transport, intern!(py, "info"), "%r was closed by peer")?;
         self.end.closing.set(true);
-        self.end.unwatch(py, Direction::Read)?;
+        let unwatched = self.end.unwatch(py, Direction::Read);
         if let Some(protocol) = self.end.protocol.get(py) {
             let callback = protocol.bind(py).getattr(intern!(py, "eof_received"))?;
             Loop::call_soon_native(this, callback.into(), PyTuple::empty(py).into())?;
         }
         self.end
             .schedule_connection_lost(transport, &py.None().into_bound(py))
+            .and(unwatched)
     }
 
     /// Closes after an error. `EIO` is what a terminal gives when its other side is gone, and no reason for a report.

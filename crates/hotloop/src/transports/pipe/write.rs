@@ -239,21 +239,22 @@ impl WritePipe {
         if let Err(error) = flushed {
             let dropped = self.queue.borrow_mut().clear();
             drop(dropped);
-            self.end.unwatch(py, Direction::Write)?;
-            return self.write_failed(transport, os_error(py, &error));
+            let unwatched = self.end.unwatch(py, Direction::Write);
+            return self
+                .write_failed(transport, os_error(py, &error))
+                .and(unwatched);
         }
         if !self.queue.borrow().is_empty() {
             return Ok(());
         }
-        self.end.unwatch(py, Direction::Write)?;
+        let mut unwatched = self.end.unwatch(py, Direction::Write);
         self.maybe_resume_protocol(transport)?; // may write more
         if self.end.closing.get() && !self.end.ended.get() {
-            self.end.unwatch(py, Direction::Read)?;
-            return self
-                .end
-                .connection_lost(transport, &py.None().into_bound(py));
+            unwatched = unwatched.and(self.end.unwatch(py, Direction::Read));
+            self.end
+                .connection_lost(transport, &py.None().into_bound(py))?;
         }
-        Ok(())
+        unwatched
     }
 
     /// `transport.write_eof()`: the pipe is closed when what waits was written.
@@ -273,11 +274,13 @@ impl WritePipe {
         error: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let dropped = self.queue.borrow_mut().clear();
-        if !dropped.is_empty() {
-            self.end.unwatch(transport.py(), Direction::Write)?;
-        }
+        let unwatched = if dropped.is_empty() {
+            Ok(())
+        } else {
+            self.end.unwatch(transport.py(), Direction::Write)
+        };
         drop(dropped);
-        self.end.close(transport, error)
+        self.end.close(transport, error).and(unwatched)
     }
 
     /// Closes after an error. Those of the operating system are the other side's doing and no reason for a report.

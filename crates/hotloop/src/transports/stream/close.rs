@@ -22,13 +22,13 @@ impl Stream {
             return Ok(());
         }
         let py = transport.py();
-        self.stop_watching(py, Direction::Read)?;
+        let mut stopped = self.stop_watching(py, Direction::Read);
         if self.queue.borrow().is_empty() {
             self.lost.set(self.lost.get() + 1);
-            self.stop_watching(py, Direction::Write)?;
+            stopped = stopped.and(self.stop_watching(py, Direction::Write));
             self.schedule_connection_lost(transport, &py.None().into_bound(py))?;
         }
-        Ok(())
+        stopped
     }
 
     /// `transport.abort()` and asyncio's `_force_close(exc)`: what waits is dropped.
@@ -41,16 +41,17 @@ impl Stream {
             return Ok(());
         }
         let py = transport.py();
+        let mut stopped = Ok(());
         let dropped = self.queue.borrow_mut().clear();
         if !dropped.is_empty() {
-            self.stop_watching(py, Direction::Write)?;
+            stopped = self.stop_watching(py, Direction::Write);
         }
         drop(dropped);
         if !self.closing.replace(true) {
-            self.stop_watching(py, Direction::Read)?;
+            stopped = stopped.and(self.stop_watching(py, Direction::Read));
         }
         self.lost.set(self.lost.get() + 1);
-        self.schedule_connection_lost(transport, error)
+        self.schedule_connection_lost(transport, error).and(stopped)
     }
 
     /// An error after which the connection is useless. Those of the operating system are the peer's or the

@@ -157,12 +157,12 @@ impl Stream {
         }
     }
 
-    /// Stops waiting for the descriptor in one direction.
+    /// Stops waiting for the descriptor in one direction, whatever an overridden hook raises.
     pub(super) fn stop_watching(&self, py: Python<'_>, direction: Direction) -> PyResult<()> {
-        if let Some(this) = self.event_loop(py) {
-            this.get().unwatch(&this, self.fd, direction)?;
+        match self.event_loop(py) {
+            Some(this) => this.get().unwatch_surely(&this, self.fd, direction),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// `transport.pause_reading()`.

@@ -216,7 +216,7 @@ impl Stream {
         let Some(fd) = self.fd() else { return Ok(()) };
         let flushed = self.queue.borrow_mut().flush(fd);
         if let Err(error) = flushed {
-            self.stop_watching(py, Direction::Write)?;
+            let stopped = self.stop_watching(py, Direction::Write);
             let dropped = self.queue.borrow_mut().clear();
             drop(dropped);
             let error = os_error(py, &error);
@@ -225,24 +225,26 @@ impl Stream {
             self.fatal_error(transport, error, WRITE_FAILED)?;
             return settle(py, waiter, |waiter| {
                 waiter.call_method1(intern!(py, "set_exception"), (copy.into_value(py),))
-            });
+            })
+            .and(stopped);
         }
         self.maybe_resume_protocol(transport)?; // may write more
         self.tell_tls_of_room(transport)?; // likewise
         if !self.queue.borrow().is_empty() || self.lost.get() > 0 {
             return Ok(());
         }
-        self.stop_watching(py, Direction::Write)?;
+        let stopped = self.stop_watching(py, Direction::Write);
         settle(py, self.empty_waiter.get(py), |waiter| {
             waiter.call_method1(intern!(py, "set_result"), (py.None(),))
         })?;
-        if self.closing.get() {
+        let ended = if self.closing.get() {
             self.connection_lost(transport, None)
         } else if self.eof_written.get() {
             self.shutdown_write(py)
         } else {
             Ok(())
-        }
+        };
+        ended.and(stopped)
     }
 
     /// `transport.write_eof()`: after what waits was sent.

@@ -114,6 +114,7 @@ pub(crate) fn new_protocol<'py>(
         eof_received: Cell::new(false),
         backlog: RefCell::new(VecDeque::new()),
         backlog_size: Cell::new(0),
+        in_hand: Cell::new(None),
         ssl_writing_paused: Cell::new(false),
         ssl_reading_paused: Cell::new(false),
         app_reading_paused: Cell::new(false),

@@ -20,7 +20,8 @@ impl Tls {
         } else {
             0
         };
-        Ok(self.backlog_size.get() + self.engine.waiting_out(py)? + below)
+        let plain = self.backlog_size.get() + self.in_hand.get().unwrap_or_default();
+        Ok(plain + self.engine.waiting_out(py)? + below)
     }
 
     /// Calls the program's `pause_writing()` or `resume_writing()`, if it is time.

@@ -49,7 +49,7 @@ impl Tls {
 
     pub(super) fn do_handshake(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = protocol.py();
-        let Some(turn) = self.engine.turn().begin() else {
+        let Some(turn) = self.engine.begin() else {
             return Ok(());
         };
         let result = self

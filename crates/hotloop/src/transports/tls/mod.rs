@@ -99,7 +99,10 @@ pub(crate) struct Tls {
     eof_received: Cell<bool>,
     /// Plain text that could not be encrypted yet, with how much of the first piece was.
     backlog: RefCell<VecDeque<Plain>>,
+    /// The bytes in it.
     backlog_size: Cell<usize>,
+    /// While plain text is being encrypted: how many bytes are left of the piece that was taken out for that.
+    in_hand: Cell<Option<usize>>,
     /// The transport under us has asked us to pause writing.
     ssl_writing_paused: Cell<bool>,
     /// We have asked it to pause reading.
@@ -302,6 +305,7 @@ impl State for Tls {
         for object in [&self.context, &self.extra, &self.object] {
             look(object);
         }
+        self.engine.for_each_reference(look);
     }
 
     fn drop_references(&self) {

@@ -72,7 +72,12 @@ impl Tls {
                 // Written while another operation was under way.
                 self.do_write(protocol)?;
             }
-            let Some(turn) = self.engine.turn().begin() else {
+            if self.is_writing() {
+                // The transport under us has called back in the middle of a write: close_notify comes after that.
+                self.engine.turn().want();
+                return Ok(());
+            }
+            let Some(turn) = self.engine.begin() else {
                 return Ok(());
             };
             result = self

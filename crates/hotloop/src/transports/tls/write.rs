@@ -70,7 +70,10 @@ impl Tls {
         if self.count_lost_write(data.py())? {
             return Ok(());
         }
-        let result = if self.phase.get() == Phase::Wrapped && self.backlog_size.get() == 0 {
+        let result = if self.phase.get() == Phase::Wrapped
+            && self.backlog_size.get() == 0
+            && !self.is_writing()
+        {
             self.write_now(protocol, data)
         } else {
             self.push(Plain::of(data)?, data.py());
@@ -125,28 +128,39 @@ impl Tls {
         }
     }
 
-    /// Encrypts straight from the program's memory.
+    /// Puts the rest of a piece before what waits.
+    fn put_back(&self, piece: Plain, py: Python<'_>) {
+        let length = piece.bytes(py).len();
+        if length > 0 && self.phase.get() != Phase::Unwrapped {
+            self.backlog.borrow_mut().push_front(piece);
+            self.backlog_size.set(self.backlog_size.get() + length);
+        }
+    }
+
+    /// Encrypts straight from the program's memory: nothing waits.
     fn write_now(&self, protocol: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = protocol.py();
         if data.is_exact_instance_of::<PyBytes>() {
-            let mut piece = Plain::of(data)?;
-            self.encrypt(protocol, &mut piece)?;
-            self.push(piece, py);
-        } else {
-            let buffer = Buffer::read(data)?;
-            if buffer.bytes().len() > SEND_AT {
-                // Sending can run Python code, which must not change what is still to be encrypted.
-                self.push(Plain::of(data)?, py);
-                return self.do_write(protocol);
-            }
-            self.lend_buffer(py);
-            let written = self.engine.write(py, buffer.bytes())?;
-            let rest = buffer.bytes().get(written..).unwrap_or_default().to_vec();
-            let text = Text::Copy(rest);
-            self.push(Plain { text, start: 0 }, py);
+            return self.encrypt_and_send(protocol, Some(Plain::of(data)?));
         }
+        let buffer = Buffer::read(data)?;
+        if buffer.bytes().len() > SEND_AT {
+            // Sending can run Python code, which must not change what is still to be encrypted.
+            return self.encrypt_and_send(protocol, Some(Plain::of(data)?));
+        }
+        self.lend_buffer(py);
+        let written = self.engine.write(py, buffer.bytes())?;
+        let rest = buffer.bytes().get(written..).unwrap_or_default().to_vec();
+        drop(buffer);
+        let text = Text::Copy(rest);
+        self.put_back(Plain { text, start: 0 }, py);
         self.process_outgoing(protocol)?;
         self.after_operation(protocol)
+    }
+
+    /// Whether plain text is being encrypted further out: whoever does so goes on with what waits.
+    pub(super) fn is_writing(&self) -> bool {
+        self.in_hand.get().is_some()
     }
 
     fn write_backlog(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -159,31 +173,39 @@ impl Tls {
 
     /// Encrypts what waits and hands the records on.
     pub(super) fn do_write(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.encrypt_and_send(protocol, None)
+    }
+
+    /// The same for one more piece, which comes before what waits.
+    ///
+    /// Records are handed on in the middle of a large piece, to a transport that may be written in Python and call back:
+    /// what is written by such a call only waits, and this goes on with it.
+    fn encrypt_and_send(&self, protocol: &Bound<'_, PyAny>, first: Option<Plain>) -> PyResult<()> {
         let py = protocol.py();
-        while !self.engine.turn().is_taken()
-            && let Some(mut piece) = self.next_piece(py)
-        {
-            let length = piece.bytes(py).len();
-            let result = self.encrypt(protocol, &mut piece);
-            let rest = piece.bytes(py).len();
-            self.backlog_size
-                .set(self.backlog_size.get() - (length - rest));
-            if rest > 0 {
-                self.backlog.borrow_mut().push_front(piece);
-                result?;
-                break;
+        if let Some(writing) = Writing::begin(self) {
+            let mut next = first.or_else(|| self.next_piece(py));
+            while let Some(piece) = next {
+                if !self.encrypt(py, piece, &writing)? {
+                    break;
+                }
+                next = self.next_piece(py);
             }
-            result?;
-        }
-        if self.engine.turn().is_taken() {
-            let _ = self.engine.turn().begin(); // it is taken, so this only notes the wish
+        } else if let Some(first) = first {
+            self.push(first, py);
         }
         self.process_outgoing(protocol)?;
         self.after_operation(protocol)
     }
 
-    /// The first piece that waits, with the next ones if all together fit into one record.
+    /// Takes out the first piece that waits, with the next ones if all together fit into one record.
     fn next_piece(&self, py: Python<'_>) -> Option<Plain> {
+        let piece = self.join_pieces(py)?;
+        let rest = self.backlog_size.get() - piece.bytes(py).len();
+        self.backlog_size.set(rest);
+        Some(piece)
+    }
+
+    fn join_pieces(&self, py: Python<'_>) -> Option<Plain> {
         let mut backlog = self.backlog.borrow_mut();
         let first = backlog.pop_front()?;
         let length = first.bytes(py).len();
@@ -210,20 +232,33 @@ impl Tls {
         })
     }
 
-    /// Encrypts a piece, handing records on in between if it is a large one; what is left is what OpenSSL did not take.
-    fn encrypt(&self, protocol: &Bound<'_, PyAny>, piece: &mut Plain) -> PyResult<()> {
-        let py = protocol.py();
+    /// Encrypts a piece, handing records on in between if it is a large one. Whether all of it was taken; what OpenSSL
+    /// did not take waits again, before everything else.
+    fn encrypt(&self, py: Python<'_>, mut piece: Plain, writing: &Writing<'_>) -> PyResult<bool> {
         loop {
             self.lend_buffer(py);
             let bytes = piece.bytes(py);
             let chunk = bytes.get(..SEND_AT.min(bytes.len())).unwrap_or_default();
             let (chunk_length, all) = (chunk.len(), bytes.len());
-            let written = self.engine.write(py, chunk)?;
-            piece.start += written;
-            if written < chunk_length || written == all {
-                return Ok(());
+            let written = self.engine.write(py, chunk);
+            piece.start += *written.as_ref().unwrap_or(&0);
+            if !matches!(written, Ok(written) if written == chunk_length) {
+                self.put_back(piece, py);
+                return written.map(|_| false);
             }
-            self.send_records(py)?;
+            if chunk_length == all {
+                return Ok(true);
+            }
+            writing.in_hand(all - chunk_length);
+            let sent = self.send_records(py);
+            writing.in_hand(0);
+            if self.phase.get() == Phase::Unwrapped {
+                return sent.map(|()| false); // the connection is lost: nobody gets the rest
+            }
+            if let Err(error) = sent {
+                self.put_back(piece, py);
+                return Err(error);
+            }
         }
     }
 
@@ -277,6 +312,35 @@ impl Tls {
         self.backlog_size.set(0);
         drop(pieces);
         self.engine.take_records(py).map(drop)
+    }
+}
+
+/// Plain text is being encrypted, until this is dropped.
+struct Writing<'a>(&'a Tls);
+
+impl<'a> Writing<'a> {
+    /// `None` if somebody further out does so, or is in the middle of another operation: they go on with what waits.
+    fn begin(tls: &'a Tls) -> Option<Self> {
+        if tls.engine.turn().is_taken() {
+            tls.engine.turn().want();
+            return None;
+        }
+        if tls.is_writing() {
+            return None;
+        }
+        tls.in_hand.set(Some(0));
+        Some(Self(tls))
+    }
+
+    /// So many bytes are left of the piece that was taken out.
+    fn in_hand(&self, rest: usize) {
+        self.0.in_hand.set(Some(rest));
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.in_hand.set(None);
     }
 }
 
