@@ -57,6 +57,13 @@ mod _core {
             "_eager_task_factory",
             imports.tasks.eager_task_factory.bind(py),
         )?;
+        #[cfg(Py_3_14)]
+        {
+            // Not in `__all__`: the stub is the same for all versions.
+            let [add, discard] = imports.tasks.await_graph_functions();
+            module.setattr("_future_add_to_awaited_by", add.bind(py))?;
+            module.setattr("_future_discard_from_awaited_by", discard.bind(py))?;
+        }
         module.add("ReadPipeTransport", imports.read_pipe_type.bind(py))?;
         module.add("WritePipeTransport", imports.write_pipe_type.bind(py))?;
         module.add("DatagramTransport", imports.datagram_type.bind(py))?;
