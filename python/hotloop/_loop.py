@@ -7,12 +7,10 @@ Python's own code, inherited or borrowed (`_borrowed.py`).
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 import threading
 from asyncio import events
-from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from . import _core
@@ -20,6 +18,7 @@ from ._borrowed import borrow
 from ._connections import ConnectionMixin
 from ._core import task_factory
 from ._dns import DnsMixin
+from ._listening import ListeningMixin
 from ._nesting import NestingMixin
 from ._sendfile import SendfileMixin
 from ._signals import SignalMixin
@@ -36,6 +35,7 @@ class EventLoop(
     ConnectionMixin,
     DnsMixin,
     SendfileMixin,
+    ListeningMixin,
     SignalMixin,
     SocketMixin,
     SubprocessMixin,
@@ -149,22 +149,6 @@ class EventLoop(
         """Accept again after a rest, unless the server was closed meanwhile."""
         if sock.fileno() >= 0:
             self._start_serving(protocol_factory, sock, *args)
-
-    def _stop_serving(self, sock: socket.socket) -> None:
-        """Stop accepting and close the listening socket; remove a Unix socket's file if it is ours."""
-        inode = self._unix_server_sockets.pop(sock, None)
-        path = sock.getsockname() if inode is not None else None
-        self._remove_reader(sock.fileno())
-        sock.close()
-        if path is None:
-            return
-        try:
-            if os.stat(path).st_ino == inode:
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            logger.error("Unable to clean up listening UNIX socket %r: %r", path, error)
 
     def _process_events(self, event_list: Any) -> None:
         """Put the handles of `(key, mask)` pairs into the ready queue, as a selector loop does."""
