@@ -418,7 +418,8 @@ class Attack:
 
     async def until(self, condition: Any, problem: str) -> None:
         """Let the loop go on until the condition holds; not for ever."""
-        for _ in range(200):
+        patience = self.loop.time() + 3
+        while self.loop.time() < patience:
             gc.collect()
             if condition():
                 return
