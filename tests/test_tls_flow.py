@@ -148,6 +148,35 @@ async def test_closing_twice_and_aborting_after_it_is_harmless(loop):
         await pair.theirs.wait("lost")
 
 
+@pytest.mark.hotloop_only
+@pytest.mark.parametrize("how", ["close", "end of the stream"])
+async def test_an_abort_out_of_the_last_data_ends_a_shutdown_without_an_error(loop, how):
+    """Found by attacks/tls_closing.py: a RuntimeError about the state machine, as on asyncio."""
+
+    class Aborting(Paused):
+        def data_received(self, data):
+            super().data_received(data)
+            self.transport.abort()
+
+    server = Aborting()
+    async with client_of(server) as peer:
+        await peer.handshake()
+        await server.wait("made")
+        await peer.send(b"last")
+        while server.transport.get_read_buffer_size() == 0:
+            await asyncio.sleep(0)
+        if how == "close":
+            server.transport.resume_reading()
+            server.transport.close()
+        else:
+            peer.sock.shutdown(socket.SHUT_WR)
+            while not server.transport._ssl_protocol._eof_received:
+                await asyncio.sleep(0)
+            server.transport.resume_reading()
+        await server.wait("lost")
+        assert bytes(server.data) == b"last" and server.error is None
+
+
 async def test_close_from_within_data_received(loop):
     class Closing(Recorder):
         def data_received(self, data):

@@ -23,6 +23,8 @@ HERE = Path(__file__).resolve().parent
 ROUND = 60.0
 #: Rounds of interrupts, and of random faults in each scenario, that take about a minute.
 INTERRUPTS, FAULTS_FACTOR = 10_000, 20
+#: TLS connections that take about a minute.
+CLOSINGS = 5_000
 
 
 def cross_talk(seed: int, seconds: float) -> list[str]:
@@ -31,6 +33,12 @@ def cross_talk(seed: int, seconds: float) -> list[str]:
 
 def mixed_load(seed: int, seconds: float) -> list[str]:
     return program("soak.py", "--seconds", seconds, "--seed", seed)
+
+
+def tls_closing(seed: int, seconds: float) -> list[str]:
+    count = max(300, int(CLOSINGS * min(1, seconds / ROUND)))
+    engine = ("direct", "bio")[seed % 2]
+    return program("tls_closing.py", "--connections", count, "--seed", seed, "--engine", engine)
 
 
 def interrupts(seed: int, seconds: float) -> list[str]:
@@ -57,7 +65,8 @@ def program(name: str, *arguments: object) -> list[str]:
 
 #: The attack, its share of the time in percent, and whether one long round says more than many short ones.
 ATTACKS: list[tuple[Callable[[int, float], list[str]], int, bool]] = [
-    (cross_talk, 50, False),
+    (cross_talk, 40, False),
+    (tls_closing, 10, False),
     (mixed_load, 25, True),
     (interrupts, 15, False),
     (faults, 10, False),

@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyNotImplementedError, PyResourceWarning, PyRuntimeError,
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyDict, PyString, PyType};
 use pyo3::{Borrowed, Bound};
 
 use crate::event_loop::Loop;
@@ -316,6 +316,9 @@ pub(super) fn extra_info(
     let tls = Tls::of(protocol);
     if let Some(value) = tls.extra.bind(py).cast::<PyDict>()?.get_item(name)? {
         return Ok(value.into());
+    }
+    if name.eq(intern!(py, "tls_engine"))? {
+        return Ok(PyString::intern(py, tls.engine.name()).into());
     }
     match tls.transport.get(py) {
         Some(transport) => Ok(transport

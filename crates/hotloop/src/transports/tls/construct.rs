@@ -78,7 +78,6 @@ pub(crate) fn new_protocol<'py>(
         Some(&named),
     )?;
     let engine = Engine::new(&object, &incoming, &outgoing)?;
-    extra.set_item(intern!(py, "tls_engine"), engine.name())?;
 
     let tls = Tls {
         event_loop: RefSlot::new(Some(this.into())),

@@ -67,6 +67,14 @@ impl Tls {
     /// What came before the end is read, then the shutdown goes on.
     pub(super) fn do_flush(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         self.do_read(protocol)?;
+        self.shutdown_if_flushed(protocol)
+    }
+
+    /// Goes on with the shutdown, unless the program has aborted the connection meanwhile, or a read has begun it.
+    fn shutdown_if_flushed(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.phase.get() != Phase::Flushing {
+            return Ok(());
+        }
         self.enter(Phase::Shutdown)?;
         self.do_shutdown(protocol)
     }
@@ -206,8 +214,7 @@ impl Tls {
             }
             Phase::Flushing => {
                 self.do_write(protocol)?;
-                self.enter(Phase::Shutdown)?;
-                self.do_shutdown(protocol)?;
+                self.shutdown_if_flushed(protocol)?;
             }
             Phase::Shutdown => self.do_shutdown(protocol)?,
             Phase::Unwrapped => {}
