@@ -128,11 +128,11 @@ def test_records_in_single_bytes_and_in_any_two_pieces_are_whole(loop, tls_engin
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_damage_in_the_handshake_of_a_server_raises_what_asyncio_raises(loop, tls_engine, version):
-    length = 600
-    for place in range(0, length, 1 if ALL else 11):
+@pytest.mark.parametrize("is_server", [False, True])
+def test_damage_in_the_handshake_raises_what_asyncio_raises(loop, tls_engine, version, is_server):
+    for place in range(0, 600, 1 if ALL else 13):
         damage = [flip_a_bit, invert, cut_off][place % 3]
-        play = functools.partial(play_handshake, version, damage, place, in_any)
+        play = functools.partial(play_handshake, version, is_server, damage, place)
         assert loop.run_until_complete(play()) == on_asyncio(play), (damage.__name__, place)
 
 
@@ -189,32 +189,38 @@ async def play_records(version, damage, place, pieces):
         }
 
 
-async def play_handshake(version, damage, place, pieces):
-    """A client gets a damaged answer to its hello; returns what `create_connection` raised."""
+async def play_handshake(version, is_server, damage, place):
+    """An end gets the damaged first flight of its peer; returns what the call that connects raised."""
     loop = asyncio.get_running_loop()
-    client = Recorder()
+    end = Recorder()
     ours, theirs = socket.socketpair()
     with theirs, reports_of(loop) as reports:
         theirs.setblocking(False)
-        connecting = asyncio.ensure_future(
-            loop.create_connection(
-                lambda: client, sock=ours, ssl=client_context(), server_hostname="localhost"
-            )
-        )
-        peer = Peer(theirs, server_context(version), server_side=True)
-        peer.incoming.write(await loop.sock_recv(theirs, 65536))
+        if is_server:
+            options = {"ssl": server_context(version)}
+            connecting = loop.connect_accepted_socket(lambda: end, ours, **options)
+            peer = Peer(theirs, client_context(), server_hostname="localhost")
+        else:
+            options = {"ssl": client_context(), "server_hostname": "localhost"}
+            connecting = loop.create_connection(lambda: end, sock=ours, **options)
+            peer = Peer(theirs, server_context(version), server_side=True)
+        connecting = asyncio.ensure_future(connecting)
+        if not is_server:
+            peer.incoming.write(await loop.sock_recv(theirs, 65536))
         with contextlib.suppress(ssl.SSLWantReadError):
             peer.object.do_handshake()
-        await send_pieces(theirs, pieces(damage(peer.outgoing.read(), place), place))
+        flight = peer.outgoing.read()
+        place %= len(flight)
+        await send_pieces(theirs, in_any(damage(flight, place), place))
         try:
             await connecting
         except OSError as error:
             raised = described(error)
         else:
             raised = None
-            client.transport.abort()
-            await client.wait("lost")
-        return {"raised": raised, "events": client.events, "reports": reports}
+            end.transport.abort()
+            await end.wait("lost")
+        return {"raised": raised, "events": end.events, "reports": reports}
 
 
 @functools.cache

@@ -17,7 +17,7 @@ def test_connections_closed_at_random_moments_leave_nothing(attack_seed, attack_
     assert status == 0, result
     counts = result["counts"]
     assert counts["connections"] >= 300
-    assert all(counts[f"cut: {kind}"] for kind in ("close", "reset", "stall", "rubbish", "cancel"))
+    assert all(counts[f"cut: {kind}"] for kind in ("close", "reset", "rubbish", "cancel"))
     assert not errors
 
 

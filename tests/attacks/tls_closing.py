@@ -20,6 +20,7 @@ import functools
 import gc
 import importlib
 import json
+import logging
 import os
 import random
 import socket
@@ -418,7 +419,7 @@ class Attack:
 
     async def until(self, condition: Any, problem: str) -> None:
         """Let the loop go on until the condition holds; not for ever."""
-        patience = self.loop.time() + 3
+        patience = self.loop.time() + (2 if self.break_it else PATIENCE)
         while self.loop.time() < patience:
             gc.collect()
             if condition():
@@ -468,6 +469,7 @@ def main(argv: list[str]) -> int:
         os.environ["HOTLOOP_TLS"] = arguments.engine
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().getrandbits(32)
     warnings.simplefilter("error")
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # the relay writes to what was reset
     loop = importlib.import_module(arguments.loop).new_event_loop()
     before = len(os.listdir("/proc/self/fd"))
     attack = Attack(loop, seed, arguments.break_it)
