@@ -55,6 +55,39 @@ def test_the_end_of_a_child_is_told_though_the_hook_raises(refusing, errors):
     assert {type(report["exception"]) for report in reports} == {ZeroDivisionError}
 
 
+def test_a_wait_for_a_socket_ends_though_the_hook_raises(refusing, errors, pair):
+    left, right = pair
+
+    async def main():
+        receiving = asyncio.ensure_future(refusing.sock_recv(right, 100))
+        await asyncio.sleep(0)
+        refusing.refusing = True
+        left.send(b"data")
+        assert await receiving == b"data"
+        await errors.wait("report")
+        refusing.refusing = False
+
+    refusing.run_until_complete(main())
+    assert {type(report["exception"]) for report in errors.take()} == {ZeroDivisionError}
+
+
+def test_a_wait_for_a_socket_is_cancelled_though_the_hook_raises(refusing, errors, pair):
+    _, right = pair
+
+    async def main():
+        receiving = asyncio.ensure_future(refusing.sock_recv(right, 100))
+        await asyncio.sleep(0)
+        refusing.refusing = True
+        receiving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await receiving
+        await errors.wait("report")
+        refusing.refusing = False
+
+    refusing.run_until_complete(main())
+    assert [type(report["exception"]) for report in errors.take()] == [ZeroDivisionError]
+
+
 @pytest.mark.hotloop_only  # asyncio's transport never ends
 def test_a_pipe_that_is_closed_is_closed_though_the_hook_raises(refusing):
     async def main():

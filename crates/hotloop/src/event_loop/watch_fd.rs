@@ -293,7 +293,7 @@ impl Loop {
     ) -> PyResult<()> {
         let py = this.py();
         if self.hooks.get().any(Hooks::WATCHING) {
-            return self.unwatch(this, fd, direction).map(drop);
+            return self.unwatch_surely(this, fd, direction);
         }
         let Ok(kernel) = self.kernel(py) else {
             return Ok(());

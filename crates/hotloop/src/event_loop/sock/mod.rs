@@ -213,12 +213,29 @@ impl Loop {
                 continue;
             };
             if operation.get().is_for(future) {
-                slf.get().unwatch(slf, fd, direction)?;
+                let unwatched = slf.get().unwatch_surely(slf, fd, direction);
                 operation.get().abandon(py);
+                if let Err(error) = unwatched {
+                    // As asyncio, which stops in a callback: whoever waited gets what ended the wait.
+                    report(slf, error)?;
+                }
             }
         }
         Ok(())
     }
+}
+
+fn report(this: &Bound<'_, Loop>, error: PyErr) -> PyResult<()> {
+    let py = this.py();
+    if call::ends_the_loop(py, &error) {
+        return Err(error);
+    }
+    let context = make::dict(py)?;
+    let message = make::string(py, "Exception as a sock_* call ended")?;
+    context.set_item(intern!(py, "message"), message)?;
+    context.set_item(intern!(py, "exception"), error.into_value(py))?;
+    this.call_method1(intern!(py, "call_exception_handler"), (context,))
+        .map(drop)
 }
 
 /// Tries once, and waits if the kernel says so.

@@ -132,15 +132,17 @@ impl Operation {
                     Ok(())
                 }
                 Ok(Some(result)) => {
-                    stop()?;
+                    let stopped = stop();
                     let set = intern!(py, "set_result");
-                    future.call_method1(set, (result.bind(py),)).map(drop)
+                    future.call_method1(set, (result.bind(py),))?;
+                    stopped
                 }
                 Err(error) if call::ends_the_loop(py, &error) => Err(error),
                 Err(error) => {
-                    stop()?;
+                    let stopped = stop();
                     let set = intern!(py, "set_exception");
-                    future.call_method1(set, (error.into_value(py),)).map(drop)
+                    future.call_method1(set, (error.into_value(py),))?;
+                    stopped
                 }
             }
         });
