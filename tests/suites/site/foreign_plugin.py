@@ -1,15 +1,18 @@
 """A pytest plugin that writes how each test ended as a line of JSON, and binds uvloop's own tests.
 
-Loaded with `-p foreign_plugin` by `foreign.py`. A line is written when a test begins and when it
-ends, so that a crash shows in which test it was. `HOTLOOP_FOREIGN_OUT` is the file's path.
+Loaded with `-p foreign_plugin` by `foreign_run.py`. A line is written when a test begins and when it
+ends, so that a crash shows in which test it was. `HOTLOOP_FOREIGN_OUT` is the file's path;
+`HOTLOOP_FOREIGN_ONLY`, if set, that of a file with the tests to run, one on each line.
 """
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 _out = open(os.environ["HOTLOOP_FOREIGN_OUT"], "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+_only = os.environ.pop("HOTLOOP_FOREIGN_ONLY", None)
 _outcomes: dict = {}
 _owner = os.getpid()
 
@@ -17,6 +20,19 @@ _owner = os.getpid()
 def pytest_configure() -> None:
     if os.environ.get("HOTLOOP_FOREIGN_BIND") == "uvloop":
         _bind_uvloop()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if _only is not None:
+        chosen = set(Path(_only).read_text(encoding="utf-8").split("\n"))
+        left_out = [item for item in items if item.nodeid not in chosen]
+        items[:] = [item for item in items if item.nodeid in chosen]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    _write(event="collected", tests=[item.nodeid for item in session.items])
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:
