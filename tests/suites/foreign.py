@@ -1,19 +1,18 @@
 """Runs other projects' own test suites on the loop under test: `python tests/suites/foreign.py`.
 
-Each suite of foreign.toml is run from its source distribution, in an environment of its own, once
-on the stdlib loop and once with the loop under test in its place (`site/sitecustomize.py`). A test
-that passes on the stdlib loop has to pass on ours. README.md has the rules, `--help` the options.
+Each suite of foreign.toml is run from its source distribution, in an environment of its own, with
+the loop under test in place of the stdlib's (`site/sitecustomize.py`). A test that passes on the
+stdlib loop has to pass on ours: what does not pass is run on the stdlib loop. README.md has the
+rules, `--help` the options.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -30,38 +29,29 @@ from verdict import judge
 MOST_TO_REPEAT = 60
 
 
-def compare(suite: Suite, loop: str, quick: bool, refresh: bool = False) -> Result:
-    """Runs a suite on both loops and judges it. What fails is run once more, on both.
+def compare(suite: Suite, loop: str, quick: bool) -> Result:
+    """Runs a suite on the loop under test, and on the stdlib loop what does not pass there.
 
-    A quick run asks the stdlib loop only about the tests that did not pass on ours.
+    What passes on the stdlib loop only is run once more on both: a test that fails now and then on
+    the stdlib loop as well is not held against ours, and one that passes on ours at the second try
+    is named.
 
     Raises:
-        NotRun: the suite could not be set up, or its tests do not run on the stdlib loop.
+        NotRun: the suite could not be set up, or pytest finds no test.
     """
     prepare(suite)
     start = time.monotonic()
     arguments = suite.quick if quick and suite.quick else suite.arguments
-    stdlib = {} if quick else _on_stdlib(suite, arguments, refresh)
-    between = time.monotonic()
     ours = run(suite, arguments, loop, "ours")
-    seconds = {"stdlib": between - start, "ours": time.monotonic() - between}
-    if quick:
-        doubtful = [test for test, outcome in ours.tests.items() if outcome.outcome != "passed"]
-        stdlib = {test: Outcome("passed", "not asked") for test in ours.tests}
-        if doubtful:
-            stdlib |= run(suite, arguments, None, "stdlib-some", doubtful).tests
-        if not stdlib:
-            raise NotRun(f"no test was found: {ours.fault}")
-    for test in stdlib:
-        ours.tests.setdefault(test, Outcome("missing", ours.fault))
-    ours.tests = {test: outcome for test, outcome in ours.tests.items() if test in stdlib}
-    again = [
-        test
-        for test, outcome in ours.tests.items()
-        if outcome.outcome != "passed" and stdlib[test].outcome == "passed"
-    ]
+    if not ours.tests:
+        raise NotRun(f"no test was found: {ours.fault}")
+    seconds = time.monotonic() - start
+    stdlib = {test: Outcome("passed", "not asked") for test in ours.tests}
     listed = _exceptions(suite, ours) if loop == "hotloop" else {}
-    again = [test for test in again if test not in listed]
+    doubtful = _not_passed(ours.tests)
+    if doubtful:
+        stdlib |= run(suite, arguments, None, "stdlib", doubtful).tests
+    again = [test for test in doubtful if stdlib[test].outcome == "passed" and test not in listed]
     second_try: list[str] = []
     if 0 < len(again) <= MOST_TO_REPEAT:
         ours.tests |= run(suite, arguments, loop, "ours-again", again).tests
@@ -96,6 +86,7 @@ def main() -> int:
         return 0
     try:
         suites = load(options.suite, options.quick)
+        suites = [replace(one, minutes=one.minutes * options.patience) for one in suites]
     except NotRun as error:
         print(error)
         return 2
@@ -106,7 +97,7 @@ def main() -> int:
     def one(suite: Suite) -> None:
         say(f"{suite.name} {suite.version}: begins")
         try:
-            result = compare(suite, options.loop, options.quick, options.refresh)
+            result = compare(suite, options.loop, options.quick)
         except NotRun as error:
             failed[f"{suite.name} <set-up>"] = str(error)
             say(f"{suite.name} {suite.version}: NOT RUN: {error}")
@@ -134,28 +125,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="only the subsets that CI runs")
     parser.add_argument("--jobs", type=int, default=2, help="suites at a time (default 2)")
     parser.add_argument("--junit", type=Path, help="write the counts to this file")
-    parser.add_argument("--refresh", action="store_true", help="run the stdlib's side again")
+    parser.add_argument("--patience", type=float, default=1, help="times the suites' limits")
     parser.add_argument("--page", type=Path, help="only put what was found into this page's table")
     parser.add_argument("-v", "--verbose", action="store_true")
     return parser.parse_args()
 
 
-def _on_stdlib(suite: Suite, arguments: list[str], refresh: bool) -> dict[str, Outcome]:
-    """How the tests end on the stdlib loop; remembered until the suite or its entry changes."""
-    plain = json.dumps([asdict(suite), arguments, sys.version], sort_keys=True)
-    digest = hashlib.sha256(plain.encode()).hexdigest()[:12]
-    known = BUILD / VERSION / f"{suite.name}-stdlib-{digest}.json"
-    if known.exists() and not refresh:
-        tests = json.loads(known.read_text(encoding="utf-8"))
-        return {test: Outcome(**outcome) for test, outcome in tests.items()}
-    found = run(suite, arguments, None, "stdlib")
-    if found.fault:
-        raise NotRun(f"on the stdlib loop {found.fault}")
-    if not any(outcome.outcome == "passed" for outcome in found.tests.values()):
-        raise NotRun("no test passes on the stdlib loop")
-    tests = {test: asdict(outcome) for test, outcome in found.tests.items()}
-    known.write_text(json.dumps(tests), encoding="utf-8")
-    return found.tests
+def _not_passed(tests: dict[str, Outcome]) -> list[str]:
+    return [test for test, outcome in tests.items() if outcome.outcome != "passed"]
 
 
 def _exceptions(suite: Suite, run: ClassRun) -> dict[str, str]:

@@ -61,7 +61,9 @@ def run(
         chosen.write_text("\n".join(only), encoding="utf-8")
         environment["HOTLOOP_FOREIGN_ONLY"] = str(chosen)
     plugins = ["-p", "foreign_plugin", "-p", "no:cacheprovider"]
-    options = ["-q", *plugins, "--durations=15"]
+    # Where a suite has no configuration, pytest goes up the tree for one: not up to ours.
+    (BUILD / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    options = ["-q", *plugins, "--durations=15", f"--rootdir={suite.directory}"]
     command = [str(suite.python), "-P", "-m", "pytest", *options, *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -104,7 +106,8 @@ def _wait(process: subprocess.Popen[bytes], suite: Suite, label: str, lines: Pat
 def say(text: str) -> None:
     """Prints a line of progress, with the time since the program began."""
     minutes, seconds = divmod(int(time.monotonic() - _START), 60)
-    print(f"[{minutes:2}:{seconds:02}] {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"[{minutes:2}:{seconds:02}] {text}\n")  # one piece: threads call this
+    sys.stderr.flush()
 
 
 _START = time.monotonic()

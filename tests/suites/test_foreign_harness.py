@@ -98,7 +98,7 @@ def test_the_page_keeps_what_stands_around_the_table(
 ) -> None:
     monkeypatch.setattr(foreign_page, "BUILD", tmp_path / "build")
     result = Result(
-        "sample", "1", "3.11.2", False, "nothing", 7, {"a": "why"}, {"b": "x"}, [], [], 1, {}
+        "sample", "1", "3.11.2", False, "nothing", 7, {"a": "why"}, {"b": "x"}, ["c"], [], 1, 2.0
     )
     foreign_page.save(result)
     page = tmp_path / "page.md"
@@ -108,7 +108,7 @@ def test_the_page_keeps_what_stands_around_the_table(
     assert text.startswith("above\n")
     assert text.endswith("\nbelow\n")
     assert "old" not in text
-    assert "| sample 1 | 3.11.2 | 9 | 7 | 1 | 1 | nothing |" in text
+    assert "| sample 1 | 3.11.2 | 7 | 1 | 1 | 1 | nothing |" in text
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a network")
