@@ -75,6 +75,7 @@ def compare(suite: Suite, loop: str, quick: bool) -> Result:
         second_try=second_try,
         loops=ours.created,
         seconds=seconds,
+        cpu=ours.cpu,
     )
 
 

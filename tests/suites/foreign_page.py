@@ -19,7 +19,8 @@ class Result:
     `passed` counts the tests that pass on our loop; `failed` has those that pass on the stdlib loop
     only, with the details; `excused` the listed exceptions among these, with their reasons;
     `not_judged` those that pass on neither; `second_try` those that passed on ours only when they
-    were run once more; `seconds` says how long the run on ours took.
+    were run once more; `seconds` says how long the run on ours took, `cpu` how much of
+    the processor's time, in seconds, it used.
     """
 
     suite: str
@@ -34,13 +35,15 @@ class Result:
     second_try: list[str]
     loops: int
     seconds: float
+    cpu: float = 0
 
     def summary(self) -> str:
         """The numbers in one line."""
         return (
             f"{self.passed} passed ({len(self.second_try)} at the second try), "
             f"{len(self.failed)} failed, {len(self.excused)} listed exceptions, "
-            f"{len(self.not_judged)} pass on neither loop; {self.loops} loops made; {self.seconds:.0f} s"
+            f"{len(self.not_judged)} pass on neither loop; {self.loops} loops made; "
+            f"{self.seconds:.0f} s, {self.cpu:.0f} s of them computing"
         )
 
 

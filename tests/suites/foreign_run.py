@@ -138,7 +138,7 @@ def _read(name: str, lines: Path, loops: Path, status: int | None, log: Path) ->
             running = ""
             found.tests[line["test"]] = Outcome(line["outcome"], line["detail"])
         else:
-            done = line["status"]
+            done, found.cpu = line["status"], line["cpu"]
     if done is None or done != status:
         end = "ran out of time" if status is None else f"ended with status {status}"
         where = f"in {running}" if running else "after the last test" if done is not None else ""

@@ -36,13 +36,15 @@ class ClassRun:
     """One test class, run once.
 
     `fault` says what became of the process if it did not end well, `fault_test` in which test;
-    `outside` holds failures of `setUpClass` and its like; `created` counts loops under test.
+    `outside` holds failures of `setUpClass` and its like; `created` counts loops under test; `cpu`
+    is the processor time used, in seconds, where it is known.
     """
 
     name: str
     tests: dict[str, Outcome]
     loop_type: str = ""
     created: int = 0
+    cpu: float = 0
     fault: str = ""
     fault_test: str = ""
     outside: list[str] = field(default_factory=list)

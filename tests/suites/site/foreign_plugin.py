@@ -8,6 +8,7 @@ ends, so that a crash shows in which test it was. `HOTLOOP_FOREIGN_OUT` is the f
 import json
 import logging
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 _out = open(os.environ["HOTLOOP_FOREIGN_OUT"], "a", buffering=1, encoding="utf-8")  # noqa: SIM115
 _only = os.environ.pop("HOTLOOP_FOREIGN_ONLY", None)
 _outcomes: dict = {}
+_seconds: dict = {}
 _owner = os.getpid()
 
 
@@ -46,6 +48,7 @@ def pytest_runtest_logstart(nodeid: str) -> None:
 
 
 def pytest_runtest_logreport(report: "pytest.TestReport") -> None:
+    _seconds[report.nodeid] = _seconds.get(report.nodeid, 0) + report.duration
     if report.failed:
         detail = report.longreprtext[-4000:]
         _outcomes[report.nodeid] = ("failed", f"{report.when}: {detail}")
@@ -55,11 +58,14 @@ def pytest_runtest_logreport(report: "pytest.TestReport") -> None:
 
 def pytest_runtest_logfinish(nodeid: str) -> None:
     outcome, detail = _outcomes.pop(nodeid, ("passed", ""))
-    _write(event="end", test=nodeid, outcome=outcome, detail=detail)
+    seconds = round(_seconds.pop(nodeid, 0), 3)
+    _write(event="end", test=nodeid, outcome=outcome, detail=detail, seconds=seconds)
 
 
 def pytest_sessionfinish(exitstatus: int) -> None:
-    _write(event="done", status=int(exitstatus))
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(times.ru_utime + times.ru_stime for times in used)
+    _write(event="done", status=int(exitstatus), cpu=cpu)
 
 
 def pytest_unconfigure() -> None:
