@@ -142,6 +142,22 @@ async def test_a_unix_sender_without_a_name_is_none(loop, unix_path):
             assert receiver.got == [(b"data", None)]
 
 
+@pytest.mark.hotloop_only
+async def test_one_of_a_pair_sends_to_the_other(loop):
+    """asyncio knows a connected socket by the name of its peer, and fails; uvloop sends."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with near, far:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        async with endpoint(sock=near) as made:
+            expected = [b"%d" % number for number in range(100)]
+            for data in expected:
+                made.transport.sendto(data)
+            assert made.transport.get_write_buffer_size() > 0
+            far.setblocking(False)
+            got = [await loop.sock_recv(far, 100) for _ in expected]
+            assert got == expected
+
+
 async def test_a_host_name_is_looked_up_by_the_socket(loop):
     async with endpoint() as receiver, endpoint() as sender:
         sender.transport.sendto(b"data", ("localhost", address_of(receiver)[1]))

@@ -120,14 +120,10 @@ async def test_an_address_that_is_none_ends_the_transport_in_the_sockets_words(
         errors.contexts.clear()
 
 
-async def test_an_unnamed_pair_cannot_send(loop, errors):
-    """As on asyncio, which knows a connected socket by the name of its peer."""
-    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with near, far:
-        async with endpoint(sock=near) as made:
-            far.send(b"data")
-            assert await made.received(1) == [b"data"]
-            made.transport.sendto(b"answer")
+async def test_a_unix_socket_without_a_peer_cannot_send_to_nobody(loop, unix_path, errors):
+    with plain_socket(unix_path) as sock:
+        async with endpoint(sock=sock) as made:
+            made.transport.sendto(b"x")
             await made.wait("lost")
             assert isinstance(made.lost_with, TypeError)
             errors.contexts.clear()

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hotloop_reactor::{self as reactor, Address, Direction, MOST_SENT, Outgoing};
+use hotloop_reactor::{self as reactor, Address, Direction, Family, MOST_SENT, Outgoing};
 use pyo3::exceptions::{
     PyAttributeError, PyBlockingIOError, PyInterruptedError, PyOSError, PyTypeError, PyValueError,
 };
@@ -223,10 +223,13 @@ impl Datagram {
         let Some(socket) = self.socket.get(py) else {
             return Ok(true);
         };
-        match socket
-            .bind(py)
-            .call_method1(intern!(py, "sendto"), (data, to))
-        {
+        let socket = socket.bind(py);
+        let sent = if to.is_none() && self.is_one_of_a_pair(&socket)? {
+            socket.call_method1(intern!(py, "send"), (data,))
+        } else {
+            socket.call_method1(intern!(py, "sendto"), (data, to))
+        };
+        match sent {
             Ok(_) => Ok(true),
             Err(error)
                 if error.is_instance_of::<PyBlockingIOError>(py)
@@ -234,6 +237,19 @@ impl Datagram {
             {
                 Ok(false)
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the socket is connected, though to nobody with a name: asyncio cannot send there, uvloop can.
+    fn is_one_of_a_pair(&self, socket: &Bound<'_, PyAny>) -> PyResult<bool> {
+        if self.family != Family::Unix {
+            return Ok(false);
+        }
+        let py = socket.py();
+        match socket.call_method0(intern!(py, "getpeername")) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(false),
             Err(error) => Err(error),
         }
     }
