@@ -19,6 +19,14 @@ PROGRESS = 20.0
 #: Seconds that one test may take.
 TEST_LIMIT = 60
 
+# The third makes every process that a test starts compile what it imports.
+_NOT_INHERITED = (
+    "HOTLOOP_SUITE_LOOP",
+    "PYTHONASYNCIODEBUG",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTEST_ADDOPTS",
+)
+
 
 def run(
     suite: Suite,
@@ -53,7 +61,7 @@ def run(
         "PYTEST_TIMEOUT": str(TEST_LIMIT),  # read by pytest-timeout
         **suite.environment,
     }
-    for name in ("HOTLOOP_SUITE_LOOP", "PYTHONASYNCIODEBUG", "PYTEST_ADDOPTS"):
+    for name in _NOT_INHERITED:
         environment.pop(name, None)
     if loop is not None:
         environment["HOTLOOP_SUITE_LOOP"] = loop

@@ -5,6 +5,7 @@ ends, so that a crash shows in which test it was. `HOTLOOP_FOREIGN_OUT` is the f
 `HOTLOOP_FOREIGN_ONLY`, if set, that of a file with the tests to run, one on each line.
 """
 
+import gc
 import json
 import logging
 import os
@@ -40,6 +41,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     _write(event="collected", tests=[item.nodeid for item in session.items])
+    # Some suites collect garbage after every test; what is imported by now stays to the end anyway.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:
