@@ -56,6 +56,24 @@ async def test_the_socket_file_is_removed_on_request(loop, unix_path, cleanup):
     assert unix_path.exists() is not cleanup
 
 
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="since Python 3.13")
+async def test_the_file_is_removed_by_a_function_that_tools_know(loop, unix_path, monkeypatch):
+    """Blockbuster forgives blocking calls by the file and the function that make them."""
+    callers = []
+
+    def stat(path, original=os.stat):
+        code = sys._getframe(1).f_code
+        callers.append((code.co_filename.endswith("asyncio/unix_events.py"), code.co_name))
+        return original(path)
+
+    server = await loop.create_unix_server(Echo, unix_path)
+    monkeypatch.setattr(os, "stat", stat)
+    server.close()
+    monkeypatch.undo()
+    assert callers == [(True, "_stop_serving")]
+    await server.wait_closed()
+
+
 async def test_nobody_listens(loop, unix_path):
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(unix_path))

@@ -144,7 +144,7 @@ async def test_a_unix_sender_without_a_name_is_none(loop, unix_path):
 
 @pytest.mark.hotloop_only
 async def test_one_of_a_pair_sends_to_the_other(loop):
-    """asyncio knows a connected socket by the name of its peer, and fails; uvloop sends."""
+    """Asyncio knows a connected socket by the name of its peer, and fails; uvloop sends."""
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with near, far:
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)

@@ -8,7 +8,7 @@ A name that is missing, or that cannot work outside its class, gives one ImportE
 """
 
 from asyncio import unix_events
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import Any
 
 #: name -> what it reads of the loop besides `_add_reader` and its relatives
@@ -20,6 +20,7 @@ NAMES = {
     "_accept_connection2": "_make_socket_transport, _make_ssl_transport",
     "_ensure_fd_no_transport": "_transports",
     "_make_datagram_transport": "_transports",
+    "_stop_serving": "_unix_server_sockets (3.13)",
     # subprocesses
     "_child_watcher_callback": "",
     # sendfile
@@ -41,12 +42,38 @@ def borrow(name: str) -> Any:
     Raises:
         ImportError: the running Python's asyncio has no such function, or it uses `super()`.
     """
+    function = _find(name)
+    if function.__code__.co_freevars:
+        raise ImportError(_CANNOT.format(name))
+    return function
+
+
+def borrow_for(name: str, owner: type) -> Any:
+    """The same, for a function that may use `super()`: there it means what follows `owner`.
+
+    Raises:
+        ImportError: the running Python's asyncio has no such function.
+    """
+    function = _find(name)
+    if not function.__code__.co_freevars:
+        return function
+    if function.__code__.co_freevars != ("__class__",):
+        raise ImportError(_CANNOT.format(name))
+    closure = (CellType(owner),)
+    code, defaults = function.__code__, function.__defaults__
+    return FunctionType(code, function.__globals__, name, defaults, closure)
+
+
+_CANNOT = (
+    "hotloop needs asyncio's {}() in a form that this Python does not have; "
+    "install a version of hotloop that supports it"
+)
+
+
+def _find(name: str) -> FunctionType:
     if name not in NAMES:
         raise ImportError(f"{name!r} is not in hotloop's table of borrowed methods")
     function = getattr(unix_events._UnixSelectorEventLoop, name, None)
-    if not isinstance(function, FunctionType) or "__class__" in function.__code__.co_freevars:
-        raise ImportError(
-            f"hotloop needs asyncio's {name}() in a form that this Python does not have; "
-            "install a version of hotloop that supports it"
-        )
+    if not isinstance(function, FunctionType):
+        raise ImportError(_CANNOT.format(name))
     return function

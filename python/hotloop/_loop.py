@@ -5,17 +5,16 @@ Python's own code, inherited or borrowed (`_borrowed.py`).
 """
 
 import asyncio
-import os
 import socket
 import sys
 import threading
 from asyncio import events
-from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._borrowed import borrow
 from ._core import task_factory
+from ._listening import ListeningMixin
 from ._nesting import NestingMixin
 from ._seldom import SeldomMixin
 from ._signals import SignalMixin
@@ -27,6 +26,7 @@ from ._transports import SelectorView, Transports
 class EventLoop(
     State,
     NestingMixin,
+    ListeningMixin,
     SignalMixin,
     SocketMixin,
     SeldomMixin,
@@ -148,22 +148,6 @@ class EventLoop(
         """Accept again after a rest, unless the server was closed meanwhile."""
         if sock.fileno() >= 0:
             self._start_serving(protocol_factory, sock, *args)
-
-    def _stop_serving(self, sock: socket.socket) -> None:
-        """Stop accepting and close the listening socket; remove a Unix socket's file if it is ours."""
-        inode = self._unix_server_sockets.pop(sock, None)
-        path = sock.getsockname() if inode is not None else None
-        self._remove_reader(sock.fileno())
-        sock.close()
-        if path is None:
-            return
-        try:
-            if os.stat(path).st_ino == inode:
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            logger.error("Unable to clean up listening UNIX socket %r: %r", path, error)
 
     def _process_events(self, event_list: Any) -> None:
         """Put the handles of `(key, mask)` pairs into the ready queue, as a selector loop does."""
