@@ -1,10 +1,12 @@
 """Switches the event loop of any Python program that starts with this directory on PYTHONPATH.
 
-`HOTLOOP_SUITE_LOOP` names the loop (see `switch.install`); without it nothing happens.
+`HOTLOOP_SUITE_LOOP` names the loop (see `switch.install`); without it nothing happens, nor does
+anything in a subinterpreter.
 `HOTLOOP_SUITE_REPORT`, if set, is the path of a file to which every process adds one line at its
 end: its process id, the type of the loop and how many were made.
 """
 
+import importlib
 import os
 import sys
 
@@ -30,8 +32,19 @@ def _add_line(report: str, installed: "object") -> None:
         file.write(f"{os.getpid()} {name} {installed.created}\n")  # type: ignore[attr-defined]
 
 
+def _is_main_interpreter() -> bool:
+    """False in a subinterpreter, which extension modules may refuse, hotloop's among them."""
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, before
+        try:
+            current = importlib.import_module(name).get_current()
+        except ImportError:
+            continue
+        return int(current[0] if isinstance(current, tuple) else current) == 0
+    return True
+
+
 _loop = os.environ.get("HOTLOOP_SUITE_LOOP")
-if _loop:
+if _loop and _is_main_interpreter():
     try:
         _start(_loop)
     except BaseException:
