@@ -71,7 +71,7 @@ def compare(suite: Suite, loop: str, quick: bool) -> Result:
         passed=len(verdict.passed),
         failed=verdict.failed,
         excused={test: listed[test] for test in verdict.excused},
-        not_judged=verdict.not_judged,
+        not_judged={test: stdlib[test].outcome for test in verdict.not_judged},
         second_try=second_try,
         loops=ours.created,
         seconds=seconds,
@@ -153,8 +153,8 @@ def _print(results: list[Result], failed: dict[str, str], passed: int, verbose: 
         for test in result.second_try:
             print(f"{result.suite}: passed at the second try: {test}")
         if verbose:
-            for test in result.not_judged:
-                print(f"{result.suite}: not judged, does not pass on the stdlib here: {test}")
+            for test, outcome in result.not_judged.items():
+                print(f"{result.suite}: not judged, {outcome} on the stdlib loop: {test}")
     for result in results:
         print(f"{result.suite} {result.version}: {result.summary()}")
     print(f"{passed} passed, {len(failed)} failed")

@@ -18,7 +18,8 @@ class Result:
 
     `passed` counts the tests that pass on our loop; `failed` has those that pass on the stdlib loop
     only, with the details; `excused` the listed exceptions among these, with their reasons;
-    `not_judged` those that pass on neither; `second_try` those that passed on ours only when they
+    `not_judged` those that pass on
+    neither, with what became of them on the stdlib loop; `second_try` those that passed on ours only when they
     were run once more; `seconds` says how long the run on ours took, `cpu` how much of
     the processor's time, in seconds, it used.
     """
@@ -31,7 +32,7 @@ class Result:
     passed: int
     failed: dict[str, str]
     excused: dict[str, str]
-    not_judged: list[str]
+    not_judged: dict[str, str]
     second_try: list[str]
     loops: int
     seconds: float
@@ -82,13 +83,14 @@ def _numbers(version: str) -> list[int]:
 
 def _rows(results: list[Result]) -> list[str]:
     rows = [
-        "| suite | Python | pass on hotloop | on asyncio only | exceptions | on neither | left out |",
-        "|---|---|---:|---:|---:|---:|---|",
+        "| suite | Python | pass | fail | exceptions | fail on both | skipped | left out |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
     ]
     for result in results:
+        skipped = list(result.not_judged.values()).count("skipped")
         rows.append(
             f"| {result.suite} {result.version} | {result.python} | {result.passed} "
-            f"| {len(result.failed)} | {len(result.excused)} | {len(result.not_judged)} "
-            f"| {result.left_out} |"
+            f"| {len(result.failed)} | {len(result.excused)} | {len(result.not_judged) - skipped} "
+            f"| {skipped} | {result.left_out} |"
         )
     return rows

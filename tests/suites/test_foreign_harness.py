@@ -97,8 +97,20 @@ def test_the_page_keeps_what_stands_around_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(foreign_page, "BUILD", tmp_path / "build")
+    not_judged = {"c": "skipped", "d": "failed", "e": "skipped"}
     result = Result(
-        "sample", "1", "3.11.2", False, "nothing", 7, {"a": "why"}, {"b": "x"}, ["c"], [], 1, 2.0
+        "sample",
+        "1",
+        "3.11.2",
+        False,
+        "nothing",
+        7,
+        {"a": "why"},
+        {"b": "x"},
+        not_judged,
+        [],
+        1,
+        2.0,
     )
     foreign_page.save(result)
     page = tmp_path / "page.md"
@@ -108,7 +120,7 @@ def test_the_page_keeps_what_stands_around_the_table(
     assert text.startswith("above\n")
     assert text.endswith("\nbelow\n")
     assert "old" not in text
-    assert "| sample 1 | 3.11.2 | 7 | 1 | 1 | 1 | nothing |" in text
+    assert "| sample 1 | 3.11.2 | 7 | 1 | 1 | 1 | 2 | nothing |" in text
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a network")
