@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from helpers import Recorder, fill
+from helpers import Recorder, fill, same_as_stdlib
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB: more than a socket's buffer takes
 
@@ -316,6 +316,27 @@ def test_a_file_without_a_descriptor_goes_through_the_transport_by_hand(loop, li
                 await loop.sendfile(pair.transport, io.BytesIO(b"x"), fallback=False)
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("offset", [0, len(CONTENT), len(CONTENT) + 10])
+@pytest.mark.parametrize("count", [None, 10])
+def test_the_position_after_a_transfer_is_the_running_versions(loop, file, offset, count):
+    def send(loop):
+        left, right = socket.socketpair()
+        with left, right:
+            left.setblocking(False)
+            right.setblocking(False)
+            file.seek(3)
+            wanted = min(count or len(CONTENT), max(len(CONTENT) - offset, 0))
+
+            async def main():
+                sending = asyncio.ensure_future(loop.sock_sendfile(left, file, offset, count))
+                await received(loop, right, wanted)
+                return await sending, file.tell()
+
+            return loop.run_until_complete(main())
+
+    same_as_stdlib(loop, send)
 
 
 def test_a_full_socket_is_waited_for(loop, pair, file):

@@ -335,6 +335,39 @@ async def test_a_child_that_is_gone_before_it_is_watched(loop, monkeypatch, capl
     assert "will report returncode 255" in caplog.text
 
 
+async def test_a_replaced_waitpid_fetches_the_status(loop, monkeypatch):
+    asked = []
+    waitpid = os.waitpid
+
+    def replacement(pid, options):
+        asked.append(pid)
+        return waitpid(pid, options)
+
+    monkeypatch.setattr(os, "waitpid", replacement)
+    child = await asyncio.create_subprocess_exec(*PYTHON, "raise SystemExit(7)")
+    assert await child.wait() == 7
+    assert child.pid in asked
+
+
+@pytest.mark.hotloop_only  # asyncio since 3.14.10
+async def test_a_waitpid_that_raises_is_reported_and_leaks_nothing(loop, monkeypatch, errors):
+    child = await asyncio.create_subprocess_exec("cat", stdin=PIPE)
+    fault = OSError("unexpected")
+
+    def replacement(pid, options):
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "waitpid", replacement)
+        child.stdin.close()
+        while not errors.contexts:
+            await asyncio.sleep(0)
+    assert [context["exception"] for context in errors.take()] == [fault]
+    os.waitpid(child.pid, 0)
+    child._transport._process_exited(0)
+    assert await child.wait() == 0
+
+
 @pytest.mark.hotloop_only  # asyncio of 3.12 leaks the pidfd
 def test_a_child_outlives_its_loop(loop_factory):
     loop = loop_factory()

@@ -85,6 +85,12 @@ pub(crate) struct Imports {
     pub(crate) accept_retry_delay: f64,
     /// `asyncio.Handle._run`, as it was at import.
     pub(crate) handle_run: Ref,
+    /// Whether `asyncio` sets a file's position after a `sendfile` that sent nothing: its helper does not ask for the
+    /// number of bytes then (some 3.13).
+    pub(crate) sendfile_always_moves: bool,
+    /// `os.waitpid`, as it was at import, and the namespace of `os`.
+    pub(crate) waitpid: Ref,
+    pub(crate) os_namespace: Py<PyDict>,
     /// `selectors.SelectorKey`.
     pub(crate) selector_key: Ref,
     /// `asyncio.events._set_running_loop`.
@@ -250,6 +256,14 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         handle_run: name(&py.import("asyncio.events")?, "Handle")?
             .getattr("_run")?
             .into(),
+        sendfile_always_moves: {
+            let unix_events = py.import("asyncio.unix_events")?;
+            let unix_loop = name(&unix_events, "_UnixSelectorEventLoop")?;
+            let helper = unix_loop.getattr("_sock_sendfile_update_filepos")?;
+            positional_and_named(&helper)?.0 < 4
+        },
+        waitpid: name(&py.import("os")?, "waitpid")?.into(),
+        os_namespace: py.import("os")?.dict().unbind(),
         selector_key: name(&py.import("selectors")?, "SelectorKey")?.into(),
         set_running_loop: name(&py.import("asyncio.events")?, "_set_running_loop")?.into(),
         warn: name(&py.import("warnings")?, "warn")?.into(),

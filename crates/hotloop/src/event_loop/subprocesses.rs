@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use hotloop_reactor::Direction;
+use pyo3::exceptions::PyChildProcessError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
@@ -105,6 +106,10 @@ impl Child {
     ) -> PyResult<()> {
         let py = this.py();
         let child = child.get();
+        let waitpid = replaced_waitpid(py)?;
+        if let Some(waitpid) = waitpid {
+            return child.ended_for(this, fd, &waitpid);
+        }
         let status = match child.pidfd.borrow().as_ref() {
             Some(pidfd) => waitid(
                 WaitId::PidFd(pidfd.as_fd()),
@@ -130,6 +135,37 @@ impl Child {
                 Some(code) => code,
                 None => child.known_code(&transport)?,
             };
+            let name = intern!(py, "_process_exited");
+            transport.call_method1(name, (code,)).map(drop)
+        })
+    }
+
+    /// The same where somebody has replaced `os.waitpid`, with which asyncio fetches the status at this moment.
+    fn ended_for(
+        &self,
+        this: &Bound<'_, Loop>,
+        fd: RawFd,
+        waitpid: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let Some(transport) = self.transport.take() else {
+            return Ok(());
+        };
+        this.get().unwatch(this, fd, Direction::Read)?;
+        let transport = transport.into_bound(py);
+        let result = call::within_context(py, &self.context, || waitpid.call1((self.pid, 0)));
+        drop(self.pidfd.take());
+        let code: i32 = match result {
+            Ok(pair) => py
+                .import(intern!(py, "os"))?
+                .call_method1(intern!(py, "waitstatus_to_exitcode"), (pair.get_item(1)?,))?
+                .extract()?,
+            Err(error) if error.is_instance_of::<PyChildProcessError>(py) => {
+                self.known_code(&transport)?
+            }
+            Err(error) => return Err(error),
+        };
+        call::within_context(py, &self.context, || {
             let name = intern!(py, "_process_exited");
             transport.call_method1(name, (code,)).map(drop)
         })
@@ -167,6 +203,16 @@ impl Child {
         logger.call_method1(intern!(py, "warning"), (text, self.pid))?;
         Ok(UNKNOWN_STATUS)
     }
+}
+
+/// `os.waitpid`, if it is not the interpreter's own any more.
+fn replaced_waitpid(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let imports = imports(py)?;
+    let current = imports
+        .os_namespace
+        .bind(py)
+        .get_item(intern!(py, "waitpid"))?;
+    Ok(current.filter(|current| !current.is(&*imports.waitpid.bind(py))))
 }
 
 /// The status as the `subprocess` module has it: negative for the signal that ended the child.

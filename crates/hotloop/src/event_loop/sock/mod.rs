@@ -195,6 +195,7 @@ impl Loop {
             count,
             block: size,
             sent: Cell::new(0),
+            always_moves: imports(slf.py())?.sendfile_always_moves,
             waited: Cell::new(false),
         };
         attempt(slf, sock, Kind::SendFile(job))

@@ -1,7 +1,7 @@
 //! sendfile(2) from a file to a socket, in as many calls as the socket's buffer makes of it.
 //!
 //! The kernel is given an offset, so the file's own position does not move; it is set once, when the operation ends,
-//! behind what was sent. The file is asked for its descriptor anew before each call: one that was closed meanwhile must
+//! behind what was sent (later versions of asyncio also set it if nothing was). The file is asked for its descriptor anew before each call: one that was closed meanwhile must
 //! not have another file's bytes sent in its place.
 
 use std::cell::Cell;
@@ -27,6 +27,8 @@ pub(super) struct SendFile {
     /// How many to ask for at once if all are to be sent: the file's size.
     pub(super) block: u64,
     pub(super) sent: Cell<u64>,
+    /// Whether the file's position is set even if nothing was sent.
+    pub(super) always_moves: bool,
     pub(super) waited: Cell<bool>,
 }
 
@@ -43,7 +45,7 @@ impl SendFile {
 
     /// Moves the file's position behind what was sent. A file that refuses has no position.
     pub(super) fn set_position(&self, py: Python<'_>) {
-        if self.sent.get() == 0 {
+        if self.sent.get() == 0 && !self.always_moves {
             return;
         }
         if let Ok(fd) = self.descriptor(py) {
