@@ -6,16 +6,50 @@ import asyncio
 import contextlib
 import gc
 import socket
+import ssl
 import struct
 import sys
 
 import pytest
 
 from helpers import address_of, client_tls, server_tls
+from tls_peer import Peer
 
 pytestmark = pytest.mark.usefixtures("loop")
 
 LINE = b"x" * 1023 + b"\n"
+
+
+@pytest.mark.hotloop_only  # asyncio since 3.14
+async def test_what_a_client_sends_before_start_tls_is_its_side_of_the_handshake(
+    loop, streams, tls_engine
+):
+    ended = loop.create_future()
+
+    async def handle(reader, writer):
+        assert await reader.readline() == b"STARTTLS\n"
+        assert reader._buffer  # the client did not wait for an answer
+        await writer.start_tls(server_tls())
+        writer.write(await reader.readline())
+        writer.close()
+        await writer.wait_closed()
+        ended.set_result(None)
+
+    server = await streams.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, address_of(server))
+            peer = Peer(sock, client_tls(), server_hostname="localhost")
+            with contextlib.suppress(ssl.SSLWantReadError):
+                peer.object.do_handshake()
+            await peer.send_raw(b"STARTTLS\n" + peer.outgoing.read())
+            await peer.handshake()
+            await peer.send(LINE)
+            assert await peer.receive(len(LINE)) == LINE
+            assert await peer.receive_end() is None
+            await peer.send_raw(peer.goodbye())
+            await ended
 
 
 @pytest.fixture(params=["tcp", "unix", "tls"])

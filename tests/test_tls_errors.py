@@ -179,6 +179,18 @@ async def test_a_peer_that_reads_nothing_is_left_behind_after_the_shutdown_time(
         assert str(server.error) == "SSL shutdown timed out"
 
 
+@pytest.mark.hotloop_only  # asyncio since 3.14.10
+async def test_a_peer_that_says_goodbye_and_reads_nothing_is_left_behind_as_well(loop):
+    server = Recorder()
+    async with client_of(server, ssl_shutdown_timeout=0.05) as peer:
+        await peer.handshake()
+        await server.wait("made")
+        server.transport.write(bytes(10_000_000))
+        peer.sock.shutdown(socket.SHUT_WR)
+        await server.wait("lost")
+        assert isinstance(server.error, TimeoutError)
+
+
 async def test_a_peer_that_goes_on_sending_does_not_hold_up_the_close(loop):
     server = Recorder()
     async with client_of(server, ssl_shutdown_timeout=0.05) as peer:

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import shutil
 import ssl
 import subprocess
+import sys
+import weakref
 
 import pytest
 
@@ -301,3 +304,41 @@ async def test_curl_as_the_client(loop):
         )
     assert done.stderr == b""
     assert done.stdout == b"h" * 200_000
+
+
+class Forgetful(asyncio.Protocol):
+    """A protocol that does not keep the exception with which its connection was lost."""
+
+
+# `create_connection` with TLS is the running Python's own.
+OWN_CONNECT = pytest.mark.skipif(sys.version_info < (3, 14), reason="asyncio's own frames have it")
+
+
+@pytest.mark.hotloop_only  # asyncio since 3.14.10
+@pytest.mark.parametrize("upgrade", [pytest.param(False, marks=OWN_CONNECT), True])
+async def test_a_certificate_that_is_refused_leaves_no_cycle(loop, upgrade):
+    async def connect(address):
+        protocol = Forgetful()
+        gone = weakref.ref(protocol)
+        # A context that trusts nobody.
+        tls = {"server_hostname": "localhost", "ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
+        try:
+            if upgrade:
+                transport, _ = await loop.create_connection(lambda: protocol, *address)
+                await loop.start_tls(transport, protocol, tls.pop("ssl"), **tls)
+            else:
+                await loop.create_connection(lambda: protocol, *address, **tls)
+        except ssl.SSLCertVerificationError:
+            return gone
+        raise AssertionError("the certificate was accepted")
+
+    server = await loop.create_server(Recorder, "127.0.0.1", 0, ssl=server_tls())
+    gc.collect()
+    gc.disable()
+    try:
+        async with server:
+            gone = await connect(address_of(server))
+            await asyncio.sleep(0)  # connection_lost
+            assert gone() is None
+    finally:
+        gc.enable()

@@ -71,6 +71,7 @@ async def _finish(self: Any, protocol_factory: Any, dialing: Any, waiting: Any) 
         await waiter
     except BaseException:
         transport.close()
+        waiter = None  # no cycle from the exception through this frame
         raise
     return transport, protocol
 

@@ -95,6 +95,12 @@ class TlsMixin(LoopBase):
         )
         # Nothing may be received before the TLS protocol knows its transport.
         transport.pause_reading()
+        if server_side and isinstance(protocol, asyncio.StreamReaderProtocol):
+            # What the client has sent early is its side of the handshake (gh-142352).
+            received = getattr(getattr(protocol, "_stream_reader", None), "_buffer", None)
+            if received:
+                ssl_protocol._keep_received(received)
+                received.clear()
         transport.set_protocol(ssl_protocol)
         made = self.call_soon(ssl_protocol.connection_made, transport)
         resumed = self.call_soon(transport.resume_reading)
@@ -104,5 +110,6 @@ class TlsMixin(LoopBase):
             transport.close()
             made.cancel()
             resumed.cancel()
+            del waiter  # no cycle from the exception through this frame
             raise
         return ssl_protocol._app_transport

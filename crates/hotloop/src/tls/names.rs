@@ -29,6 +29,8 @@ pub(crate) struct Names {
     pub(crate) shutdown_timeout: Ref,
     pub(crate) high_water_read: usize,
     pub(crate) high_water_write: usize,
+    /// Whether `is_closing()` of the program's transport also asks the one under it (3.14, late 3.13).
+    pub(crate) closing_follows_transport: bool,
     /// `asyncio.exceptions.TimeoutError` and `CancelledError`.
     pub(crate) timeout_error: Ref,
     pub(crate) cancelled_error: Ref,
@@ -94,6 +96,9 @@ fn load(py: Python<'_>) -> PyResult<Names> {
         shutdown_timeout: of(&constants, "SSL_SHUTDOWN_TIMEOUT")?,
         high_water_read: kibibytes("FLOW_CONTROL_HIGH_WATER_SSL_READ")?,
         high_water_write: kibibytes("FLOW_CONTROL_HIGH_WATER_SSL_WRITE")?,
+        closing_follows_transport: sslproto
+            .getattr("SSLProtocol")?
+            .hasattr("_is_transport_closing")?,
         timeout_error: of(&exceptions, "TimeoutError")?,
         cancelled_error: of(&exceptions, "CancelledError")?,
     })

@@ -15,7 +15,7 @@ use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{
     HeapType, attribute, getter, method_fast, method_noargs, method_one, setter,
 };
-use crate::python::{FastArguments, Ref, RefSlot};
+use crate::python::{FastArguments, Ref, RefSlot, call};
 use crate::tls::names;
 
 use crate::transports::object::{self, FlowControlSlots, Object, State};
@@ -74,7 +74,7 @@ pub(super) fn make_type<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, P
             attribute(c"_ssl_protocol", getter!(get_ssl_protocol), None),
             attribute(
                 c"_closed",
-                getter!(is_closing),
+                getter!(is_marked_closed),
                 Some(setter!(
                     set_closed,
                     PyTypeError,
@@ -234,6 +234,19 @@ fn force_close<'py>(py: Python<'py>, slf: Slf<'_, 'py>, error: Slf<'_, 'py>) -> 
 }
 
 fn is_closing<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    if of(&slf).closed.get() {
+        return Ok(boolean(py, true));
+    }
+    let below = protocol(&slf)
+        .filter(|_| names(py).is_ok_and(|names| names.closing_follows_transport))
+        .and_then(|protocol| Tls::of(&protocol).transport.get(py));
+    match below {
+        Some(below) => Ok(call::call_method0(&below, intern!(py, "is_closing"))?),
+        None => Ok(boolean(py, false)),
+    }
+}
+
+fn is_marked_closed<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(boolean(py, of(&slf).closed.get()))
 }
 

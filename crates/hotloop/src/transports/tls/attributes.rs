@@ -8,10 +8,9 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::python::FastArguments;
-use crate::python::Ref;
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
+use crate::python::{Buffer, FastArguments, Ref};
 use crate::tls::names;
 
 use super::construct::or_none;
@@ -37,6 +36,7 @@ pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
         method_noargs!(c"_start_shutdown", c"Flush, say goodbye to the peer, and close.", start_shutdown),
         method_noargs!(c"_do_read", c"Decrypt what was received and deliver it.", do_read),
         method_noargs!(c"_proceed", c"Do what the state asks for.", proceed),
+        method_one!(c"_keep_received", c"Keep records that somebody else has received, before the handshake.", keep_received),
         method_noargs!(c"_proceed_reading", c"Reading was resumed.", proceed_reading),
         method_fast!(c"_abort", c"_abort($self, /, exc=None)\n--\n\nClose at once.", abort),
         method_fast!(c"_fatal_error", c"_fatal_error($self, /, exc, message='Fatal error on transport')\n--\n\nReport and close.", fatal_error),
@@ -265,6 +265,12 @@ fn is_ssl_reading_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Re
 
 fn is_ssl_writing_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(boolean(py, Tls::of(&slf).ssl_writing_paused.get()))
+}
+
+fn keep_received<'py>(py: Python<'py>, slf: Slf<'_, 'py>, data: Slf<'_, 'py>) -> PyResult<Ref> {
+    let data = Buffer::read(&data)?;
+    Tls::of(&slf).engine.keep(py, data.bytes())?;
+    Ok(none(py))
 }
 
 /// A `MemoryBIO`, or a stand-in that only tells `pending`.

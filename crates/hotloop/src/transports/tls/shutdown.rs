@@ -27,15 +27,22 @@ impl Tls {
             return self.abort(protocol, None);
         }
         self.enter(Phase::Flushing)?;
-        if let Some(this) = self.event_loop(py) {
-            let check = protocol.getattr(intern!(py, "_check_shutdown_timeout"))?;
-            let timer = this.call_method1(
-                intern!(py, "call_later"),
-                (self.shutdown_timeout.bind(py), check),
-            )?;
-            drop(self.shutdown_timer.replace(Some(timer.into())));
-        }
+        self.start_shutdown_timer(protocol)?;
         self.do_flush(protocol)
+    }
+
+    fn start_shutdown_timer(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = protocol.py();
+        let Some(this) = self.event_loop(py) else {
+            return Ok(());
+        };
+        let check = protocol.getattr(intern!(py, "_check_shutdown_timeout"))?;
+        let timer = this.call_method1(
+            intern!(py, "call_later"),
+            (self.shutdown_timeout.bind(py), check),
+        )?;
+        drop(self.shutdown_timer.replace(Some(timer.into())));
+        Ok(())
     }
 
     /// The time for the shutdown is over.
@@ -99,13 +106,18 @@ impl Tls {
 
     fn shutdown_complete(&self, protocol: &Bound<'_, PyAny>, error: Option<PyErr>) -> PyResult<()> {
         let py = protocol.py();
-        self.cancel_timer(py, &self.shutdown_timer)?;
         if let Some(error) = error {
+            self.cancel_timer(py, &self.shutdown_timer)?;
             return self.fatal_error(protocol, error, "Fatal error on transport");
         }
         let (Some(this), Some(transport)) = (self.event_loop(py), self.transport.get(py)) else {
             return Ok(());
         };
+        // `close()` sends what is queued first, which a peer that does not read can delay for ever: the time runs
+        // until `connection_lost`, also if it was the peer that began.
+        if !self.shutdown_timer.is_some() {
+            self.start_shutdown_timer(protocol)?;
+        }
         let close = transport.bind(py).getattr(intern!(py, "close"))?;
         let none = pyo3::types::PyTuple::empty(py);
         Loop::call_soon_native(&this, close.into(), none.into())
