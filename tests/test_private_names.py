@@ -24,6 +24,7 @@ COINCIDENCES = {
     "_fileno": "a method of `_core.Loop`",
     "_finished": "a method of `SocketMixin`",
     "_getframe": "`sys` has it",
+    "_is_transport_closing": "asked for: late versions of 3.13 have it, too",
     "_run": "a module of ours",
     "_sockets": "a module of ours",
     "_state": "a module of ours",
@@ -97,7 +98,7 @@ def test_the_running_python_has_what_the_table_says(table):
         try:
             found = table.find(name)
             there = "()" not in name or name.rpartition(".")[2] in names_of_instances(found)
-        except AttributeError:
+        except (AttributeError, ImportError):
             there = False
         assert there == table.has(name, version), name
 

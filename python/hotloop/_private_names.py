@@ -222,6 +222,7 @@ TABLE: dict[str, Range] = dict.fromkeys(_EVER.split(), ((3, 11), None)) | {
     "events._ThreadSafeHandle._lock": ((3, 14), None),
     "events._event_loop_policy": ((3, 11), (3, 16)),
     "events._get_event_loop": ((3, 11), (3, 12)),
+    "graph._build_graph_for_future": ((3, 14), None),
     "tasks._PyTask()._asyncio_awaited_by": ((3, 14), None),
     "tasks._all_tasks": ((3, 11), (3, 12)),
     "tasks._register_eager_task": ((3, 12), None),

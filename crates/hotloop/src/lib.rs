@@ -57,6 +57,12 @@ mod _core {
             "_eager_task_factory",
             imports.tasks.eager_task_factory.bind(py),
         )?;
+        #[cfg(Py_3_14)]
+        {
+            let [add, discard] = imports.tasks.await_graph_functions();
+            module.add("_future_add_to_awaited_by", add.bind(py))?;
+            module.add("_future_discard_from_awaited_by", discard.bind(py))?;
+        }
         module.add("ReadPipeTransport", imports.read_pipe_type.bind(py))?;
         module.add("WritePipeTransport", imports.write_pipe_type.bind(py))?;
         module.add("DatagramTransport", imports.datagram_type.bind(py))?;

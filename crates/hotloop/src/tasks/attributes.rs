@@ -12,6 +12,8 @@ use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, setter};
 use crate::python::{Ref, RefSlot};
 
+#[cfg(Py_3_14)]
+use super::await_graph;
 use super::callbacks;
 use super::future::{alive, receiver};
 use super::layout::State;
@@ -54,7 +56,11 @@ pub(super) fn of_future() -> Vec<ffi::PyGetSetDef> {
             )),
         ),
         #[cfg(Py_3_14)]
-        attribute(c"_asyncio_awaited_by", getter!(callbacks::awaited_by), None),
+        attribute(
+            c"_asyncio_awaited_by",
+            getter!(await_graph::awaited_by),
+            None,
+        ),
     ]
 }
 

@@ -184,26 +184,6 @@ fn first(py: Python<'_>, future: FutureRef<'_, '_>) -> PyResult<Option<(Ref, Ref
     Ok(Some((callback, context)))
 }
 
-/// The tasks of ours that wait for this future: the await graph of 3.14.
-#[cfg(Py_3_14)]
-pub(super) fn awaited_by<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
-    let waiting = pyo3::types::PySet::empty(py)?;
-    let list = callbacks(py, slf)?;
-    if !list.bind(py).is_none() {
-        for pair in list.bind(py).try_iter()? {
-            let callback = pair?.get_item(0)?;
-            if let Some(task) = step::of_callback(&callback) {
-                waiting.add(task)?;
-            }
-        }
-    }
-    if waiting.is_empty() {
-        return Ok(none(py));
-    }
-    let frozen = pyo3::types::PyFrozenSet::new(py, waiting.iter())?;
-    Ok(frozen.into_any().into())
-}
-
 /// Schedules everything that waits for a future that has just become done.
 pub(super) fn schedule_all(py: Python<'_>, future: FutureRef<'_, '_>) -> PyResult<()> {
     if let Some(task) = future.as_task() {

@@ -34,7 +34,8 @@ pub(super) fn make_eager(py: Python<'_>) -> PyResult<Ref> {
     )
 }
 
-fn function(py: Python<'_>, definition: ffi::PyMethodDef) -> PyResult<Ref> {
+/// A function of the module `hotloop._core`.
+pub(super) fn function(py: Python<'_>, definition: ffi::PyMethodDef) -> PyResult<Ref> {
     let definition = Box::leak(Box::new(definition));
     let module = pyo3::types::PyString::new(py, "hotloop._core");
     // SAFETY: A2: the definition is leaked; a null `self` is how functions of modules without state are made; A3 by

@@ -11,6 +11,7 @@ use pyo3::{Borrowed, PyTypeInfo};
 
 use crate::event_loop::Loop;
 use crate::python::guard::{boolean, none};
+use crate::python::make::Words;
 use crate::python::{FastArguments, Ref};
 
 use super::callbacks::schedule_all;
@@ -47,7 +48,19 @@ pub(super) fn init(
         )));
     }
     let [event_loop] = arguments.named("Future", ["loop"])?;
+    refuse_second(&slf)?;
     initialize(py, receiver(slf), event_loop)
+}
+
+/// From 3.15 on `__init__` is called once.
+pub(super) fn refuse_second(slf: &Bound<'_, PyAny>) -> PyResult<()> {
+    if cfg!(Py_3_15) && receiver(slf.as_borrowed()).event_loop.is_some() {
+        let kind = slf.get_type().fully_qualified_name()?;
+        return Err(PyRuntimeError::new_err(Words(format!(
+            "{kind} object is already initialized"
+        ))));
+    }
+    Ok(())
 }
 
 /// Makes a new, pending future of whatever it was.
@@ -74,6 +87,8 @@ fn bind_loop(
     future: FutureRef<'_, '_>,
     event_loop: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
+    #[cfg(Py_3_14)]
+    super::await_graph::install(py)?;
     let native = event_loop.cast::<Loop>();
     future.native_loop.set(native.is_ok()); // T3
     drop(future.event_loop.replace(Some(event_loop.into())));

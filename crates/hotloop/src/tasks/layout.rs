@@ -44,6 +44,9 @@ pub(crate) struct FutureObject {
     /// The exception that ended a cancelled task, raised once more by the first who asks.
     pub(super) cancelled_error: RefSlot,
     pub(super) source_traceback: RefSlot,
+    /// Who has announced to wait for this future (`await_graph`): one waiter, or a set of them.
+    #[cfg(Py_3_14)]
+    pub(super) awaited_by: RefSlot,
     dict: *mut PyObject,
     weak_references: *mut PyObject,
     pub(super) state: Cell<State>,
@@ -139,8 +142,10 @@ impl Deref for TaskRef<'_, '_> {
     }
 }
 
+const FUTURE_SLOTS: usize = if cfg!(Py_3_14) { 11 } else { 10 };
+
 impl FutureObject {
-    fn slots(&self) -> [&RefSlot; 10] {
+    fn slots(&self) -> [&RefSlot; FUTURE_SLOTS] {
         [
             &self.event_loop,
             &self.callback,
@@ -152,6 +157,8 @@ impl FutureObject {
             &self.cancel_message,
             &self.cancelled_error,
             &self.source_traceback,
+            #[cfg(Py_3_14)]
+            &self.awaited_by,
         ]
     }
 

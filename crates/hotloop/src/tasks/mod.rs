@@ -23,6 +23,8 @@
 //! [`TaskObject`]: layout::TaskObject
 
 mod attributes;
+#[cfg(Py_3_14)]
+mod await_graph;
 mod callbacks;
 mod eager;
 mod factory;
@@ -61,6 +63,8 @@ pub(crate) struct Tables {
     pub(crate) task_factory: Ref,
     pub(crate) eager_task_factory: Ref,
     lifetime: Lifetime,
+    #[cfg(Py_3_14)]
+    await_graph: await_graph::AwaitGraph,
     step_method: Definition,
     wakeup_method: Definition,
     /// `("context",)` and `("msg",)`.
@@ -81,6 +85,14 @@ pub(crate) struct Tables {
     task_repr: Ref,
     get_stack: Ref,
     print_stack: Ref,
+}
+
+#[cfg(Py_3_14)]
+impl Tables {
+    /// `future_add_to_awaited_by` and `future_discard_from_awaited_by` for our futures and others.
+    pub(crate) fn await_graph_functions(&self) -> [&Ref; 2] {
+        [&self.await_graph.add, &self.await_graph.discard]
+    }
 }
 
 /// The description of a method, which lives for ever.
@@ -118,6 +130,8 @@ impl Tables {
             task_factory: factory::make(py)?,
             eager_task_factory: factory::make_eager(py)?,
             lifetime: Lifetime::load(py)?,
+            #[cfg(Py_3_14)]
+            await_graph: await_graph::AwaitGraph::load(py)?,
             step_method: Definition::new(types::step_definition()),
             wakeup_method: Definition::new(types::wakeup_definition()),
             context_keyword: PyTuple::new(py, ["context"])?.into_any().into(),

@@ -10,10 +10,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::python::guard::{boolean, none};
+use crate::python::make::Words;
 use crate::python::{FastArguments, Ref, call};
 
 use super::attributes::or_none;
-use super::future::{alive, initialize};
+use super::future::{alive, initialize, refuse_second};
 use super::layout::{State, TaskRef};
 use super::{eager, lifetime, schedule, tables};
 
@@ -57,6 +58,7 @@ pub(super) fn init<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<()> {
     let (coroutine, options) = parse(arguments)?;
+    refuse_second(&slf)?;
     start(py, receiver(slf), coroutine, &options)
 }
 
@@ -120,7 +122,10 @@ fn start<'py>(
         )));
     }
     let context = match given(options.context) {
-        Some(context) => (&*context).into(),
+        Some(context) => {
+            refuse_other_than_context(task, context)?;
+            (&*context).into()
+        }
         None => call::copy_context(py)?,
     };
     drop(task.own_context.replace(Some(context)));
@@ -136,10 +141,30 @@ fn start<'py>(
         }
     }
     if options.eager && is_running(py, task)? {
-        return eager::start(py, task);
+        return eager::start(py, task).inspect_err(|_| {
+            if cfg!(Py_3_15) {
+                task.log_destroy_pending.set(false);
+            }
+        });
     }
     schedule::step_soon(py, task)?;
     lifetime::register(py, task)
+}
+
+/// From 3.15 on a task asks what its context is (gh-157301).
+fn refuse_other_than_context(
+    task: TaskRef<'_, '_>,
+    context: Borrowed<'_, '_, PyAny>,
+) -> PyResult<()> {
+    // SAFETY: A2: looking at a type runs no code.
+    if cfg!(not(Py_3_15)) || unsafe { ffi::PyContext_CheckExact(context.as_ptr()) } != 0 {
+        return Ok(());
+    }
+    task.log_destroy_pending.set(false);
+    let kind = context.get_type().fully_qualified_name()?;
+    Err(PyTypeError::new_err(Words(format!(
+        "a contextvars.Context was expected, got {kind}"
+    ))))
 }
 
 fn given<'a, 'py>(value: Option<Borrowed<'a, 'py, PyAny>>) -> Option<Borrowed<'a, 'py, PyAny>> {
