@@ -17,7 +17,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,23 @@ def collect() -> None:
     """Collect garbage until cycles with finalizers are gone, too: from 3.14 on one pass is not enough."""
     for _ in range(3):
         gc.collect()
+
+
+@contextlib.contextmanager
+def dropped_unclosed(words: str) -> Iterator[list[str]]:
+    """Collect what the block drops, which warns of it with ``words``; give the texts of all warnings.
+
+    A recorded warning refers to what it is about. From 3.15 on its weak references end with it, up
+    to 3.14 when it was found to be garbage: look at them after the block.
+    """
+    pytest = importlib.import_module("pytest")
+    texts: list[str] = []
+    with pytest.warns(ResourceWarning, match=words) as caught:
+        yield texts
+        collect()
+    texts += [str(warning.message) for warning in caught]
+    caught.clear()
+    collect()
 
 
 class Events:

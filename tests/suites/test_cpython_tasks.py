@@ -31,10 +31,17 @@ def test_the_tests_of_cpython_are_installed() -> None:
     assert CLASSES, "this Python has no test.test_asyncio (libpython3-testsuite)"
 
 
+@pytest.fixture
+def child(class_name: str, loop_name: str) -> subprocess.CompletedProcess[str]:
+    """The run of a class; not in the test, which may take less time than a busy machine needs."""
+    command = [sys.executable, str(CHILD), "--loop", loop_name, class_name]
+    return subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+
+
 @pytest.mark.parametrize("loop_name", ["asyncio", "hotloop"])
 @pytest.mark.parametrize("class_name", CLASSES)
-def test_class_passes_what_it_passes_on_asyncios_own(class_name: str, loop_name: str) -> None:
-    command = [sys.executable, str(CHILD), "--loop", loop_name, class_name]
-    child = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+def test_class_passes_what_it_passes_on_asyncios_own(
+    child: subprocess.CompletedProcess[str],
+) -> None:
     if child.returncode != 0:
         pytest.fail((child.stdout + child.stderr)[-6000:], pytrace=False)
