@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from helpers import new_loop, outcome, run_child
+from helpers import Recorder, address_of, new_loop, outcome, run_child, same_as_stdlib
 
 PUBLIC = [
     name
@@ -166,6 +166,29 @@ async def test_leaving_a_server_closes_it(loop):
     async with await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0) as server:
         assert server.is_serving()
     assert not server.is_serving() and not server.sockets
+
+
+def test_wait_closed_waits_for_connections_where_the_running_version_does(loop):
+    def ends_at_once(loop):
+        async def main():
+            accepted, ours = Recorder(), Recorder()
+            server = await loop.create_server(lambda: accepted, "127.0.0.1", 0)
+            await loop.create_connection(lambda: ours, *address_of(server))
+            await accepted.wait("made")
+            server.close()
+            waiting = asyncio.ensure_future(server.wait_closed())
+            for _ in range(3):
+                await asyncio.sleep(0)
+            at_once = waiting.done()
+            ours.transport.close()
+            await accepted.wait("lost")
+            await ours.wait("lost")
+            await waiting
+            return at_once
+
+        return loop.run_until_complete(main())
+
+    same_as_stdlib(loop, ends_at_once)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="since 3.12")

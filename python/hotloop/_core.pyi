@@ -59,9 +59,6 @@ __all__ = [
     "task_factory",
 ]
 
-if sys.version_info >= (3, 14):
-    __all__ += ["_future_add_to_awaited_by", "_future_discard_from_awaited_by"]
-
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
@@ -381,10 +378,6 @@ class Task(Future[_T]):
     def set_name(self, value: object, /) -> None: ...
     def get_stack(self, *, limit: int | None = None) -> list[FrameType]: ...
     def print_stack(self, *, limit: int | None = None, file: TextIO | None = None) -> None: ...
-
-if sys.version_info >= (3, 14):
-    def _future_add_to_awaited_by(fut: object, waiter: object, /) -> None: ...
-    def _future_discard_from_awaited_by(fut: object, waiter: object, /) -> None: ...
 
 def task_factory(
     loop: AbstractEventLoop,

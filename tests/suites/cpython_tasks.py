@@ -82,7 +82,32 @@ def bound_classes(future: Any, task: Any, task_module: Any) -> dict[str, type[un
         bind("EagerTaskFactoryTests", eager.EagerTaskFactoryLoopTests, Task=task)
         bind("EagerCountingTests", eager.BaseEagerTaskFactoryTests, Task=task)
         bind("NonEagerCountingTests", eager.BaseNonEagerTaskFactoryTests, Task=task)
+    if sys.version_info >= (3, 14):
+        graph = importlib.import_module("test.test_asyncio.test_graph")
+        graph.asyncio = EitherTask()
+        bind(
+            "CallGraphTests",
+            graph.CallStackTestBase,
+            unittest.IsolatedAsyncioTestCase,
+            loop_factory=staticmethod(lambda: loop_with_tasks(task)),
+        )
     return made
+
+
+class EitherTask:
+    """The package asyncio for `test_graph`, which asks whether something is an `asyncio.Task`."""
+
+    Task = (tasks.Task, hotloop.Task)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+
+def loop_with_tasks(task: Any) -> asyncio.AbstractEventLoop:
+    """A loop of the kind under test that makes tasks of a class."""
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(lambda loop, coro, **options: task(coro, loop=loop, **options))
+    return loop
 
 
 def classes_under_test() -> list[str]:

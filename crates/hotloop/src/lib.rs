@@ -59,9 +59,10 @@ mod _core {
         )?;
         #[cfg(Py_3_14)]
         {
+            // Not in `__all__`: the stub is the same for all versions.
             let [add, discard] = imports.tasks.await_graph_functions();
-            module.add("_future_add_to_awaited_by", add.bind(py))?;
-            module.add("_future_discard_from_awaited_by", discard.bind(py))?;
+            module.setattr("_future_add_to_awaited_by", add.bind(py))?;
+            module.setattr("_future_discard_from_awaited_by", discard.bind(py))?;
         }
         module.add("ReadPipeTransport", imports.read_pipe_type.bind(py))?;
         module.add("WritePipeTransport", imports.write_pipe_type.bind(py))?;
