@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use hotloop_reactor::{Direction, Token};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::handles;
@@ -154,15 +154,15 @@ impl Loop {
                 .get(&token.fd())
                 .map(|object| object.bind(py).to_owned())
         };
-        let fd = token.fd().into_pyobject(py)?.into_any();
+        let fd = make::number(py, token.fd().into())?;
         let object = object.unwrap_or_else(|| fd.clone());
         let data = make::tuple(py, handles)?.into_any();
-        let events = events.into_pyobject(py)?.into_any();
+        let events = make::number(py, events.into())?;
         let key = imports(py)?
             .selector_key
             .bind(py)
             .call1(make::tuple(py, [object, fd, events, data])?)?;
-        Ok(Some((key, mask).into_pyobject(py)?))
+        make::tuple(py, [key, make::number(py, mask.into())?]).map(Some)
     }
 
     /// Hands rows to an overridden `_process_events`.
@@ -171,8 +171,11 @@ impl Loop {
         rows: Vec<Bound<'_, PyTuple>>,
     ) -> PyResult<()> {
         let py = this.py();
-        let rows = PyList::new(py, rows)?;
-        this.call_method1(intern!(py, "_process_events"), (rows,))
+        let list = make::list(py)?;
+        for row in rows {
+            list.append(row)?;
+        }
+        this.call_method1(intern!(py, "_process_events"), (list,))
             .map(drop)
     }
 }
