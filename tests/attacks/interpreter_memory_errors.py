@@ -2,21 +2,25 @@
 
     python tests/attacks/interpreter_memory_errors.py
 
-runs three small pieces of code with each of their allocations refused in turn, each time in a forked process, and prints how
+runs four small pieces of code with each of their allocations refused in turn, each time in a forked process, and prints how
 many of these processes died, or lost references to the code object of the first. CPython 3.11.7, 3.12.1 and 3.13.0 were looked at:
 
 - `function`: MAKE_FUNCTION gives back a reference to its code object that it does not own (3.12 and 3.13);
 - `items`: an iterator over `dict.items()` is taken off the collector's list before it is on it (all three);
+- `handler`: an exception that arises far from the beginning of a function with a handler is raised again and again, without
+  end, as long as there is no memory for a number (all three; this one is tried with memory that stays refused);
 - `setdefault`: a dict whose table cannot grow is left without a table (3.13; asyncio keeps the current tasks in such a dict).
 
-`memory_errors.py` steers around these three, and nothing else.
+`memory_errors.py` steers around the other three, and nothing else.
 """
 
 from __future__ import annotations
 
 import _testcapi
+import contextlib
 import gc
 import os
+import signal
 import sys
 import types
 from collections.abc import Callable
@@ -47,6 +51,21 @@ def setdefault() -> dict[str, None]:
     return mapping
 
 
+def fail() -> None:
+    raise MemoryError
+
+
+#: 400 lines, and then `try: fail() finally: ...`.
+NAMES: dict[str, Callable[[], None]] = {"fail": fail}
+exec(
+    "def handler():\n"
+    + "    x = 1\n" * 400
+    + "    try:\n        fail()\n    finally:\n        x = 2\n",
+    NAMES,
+)
+handler = NAMES["handler"]
+
+
 def is_spoilt(code: Callable[[], object], position: int) -> bool:
     """Run the code with one allocation refused, a few times; whether the process was spoilt by it."""
     child = os.fork()
@@ -54,8 +73,9 @@ def is_spoilt(code: Callable[[], object], position: int) -> bool:
         references = sys.getrefcount(CODE[0])
         pairs = [(number, None) for number in range(5000)]  # none is left to be used again
         for _ in range(5):
+            signal.alarm(2)  # ends the process if the code does not end
             try:
-                _testcapi.set_nomemory(position, position + 1)
+                _testcapi.set_nomemory(position, 0 if code is handler else position + 1)
                 code()
             except MemoryError:
                 pass
@@ -70,10 +90,12 @@ def is_spoilt(code: Callable[[], object], position: int) -> bool:
 def main() -> None:
     """Print one line for each piece of code."""
     print("CPython", ".".join(map(str, sys.version_info[:3])))
-    for code in (function, items, setdefault):
-        code()
-        spoilt = sum(is_spoilt(code, position) for position in range(POSITIONS))
-        print(f"{code.__name__}: {spoilt} of {POSITIONS} processes died or were spoilt", flush=True)
+    for code in (function, items, setdefault, handler):
+        positions = 1 if code is handler else POSITIONS
+        with contextlib.suppress(MemoryError):
+            code()
+        spoilt = sum(is_spoilt(code, position) for position in range(positions))
+        print(f"{code.__name__}: {spoilt} of {positions} processes died or were spoilt", flush=True)
 
 
 if __name__ == "__main__":

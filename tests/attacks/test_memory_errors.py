@@ -49,6 +49,7 @@ def test_what_the_attack_steers_around_is_the_interpreters_fault():
         "function",
         "items",
         "setdefault",
+        "handler",
     ]
 
 
