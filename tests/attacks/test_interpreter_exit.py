@@ -266,7 +266,7 @@ def end(state: str, ending: str) -> tuple[int, str]:
 def test_the_interpreter_ends_as_ever(name, ending):
     if name in OWN_STATES and helpers.LOOP_NAME != "hotloop":
         pytest.skip("about hotloop only")
-    if name == NOT_WITHSTOOD and sys.version_info < (3, 14):
+    if name == NOT_WITHSTOOD and helpers.LOOP_NAME != "asyncio" and sys.version_info < (3, 14):
         pytest.skip(
             "CPython ends such a thread by unwinding its stack, which Rust code answers with abort()"
         )
