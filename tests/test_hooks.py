@@ -474,6 +474,34 @@ def test_a_loop_that_drops_its_events_delivers_nothing(loop):
         theirs.close()
 
 
+def test_an_event_that_is_dropped_comes_again_to_a_socket_call(loop):
+    class Deaf(loop_class()):
+        deaf = True
+
+        def _process_events(self, event_list):
+            if not self.deaf:
+                super()._process_events(event_list)
+
+    own = Deaf()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    try:
+        receiving = own.create_task(own.sock_recv(ours, 10))
+        helpers.run_once(own)
+        theirs.send(b"x")
+        helpers.run_once(own)
+        assert not receiving.done()
+        own.deaf = False
+        for _ in range(4):
+            helpers.run_once(own)
+        assert receiving.done()
+        assert receiving.result() == b"x"
+    finally:
+        own.close()
+        ours.close()
+        theirs.close()
+
+
 def test_an_overridden_transport_method_may_return_a_transport_of_its_own(loop):
     class Wrapped(asyncio.Transport):
         def __init__(self, inner):

@@ -206,3 +206,22 @@ loop.close()
 """
     child = run_child(source)
     assert (child.returncode, child.stderr) == (0, "")
+
+
+@pytest.mark.hotloop_only
+def test_a_signal_pair_that_is_given_up_while_it_is_read_is_not_read_again(loop):
+    class Own(type(loop)):
+        seen = 0
+
+        def _handle_signal(self, number):
+            self.seen += 1
+            self._watch_signal_fd(-1)
+
+    own = Own()
+    try:
+        own._handle_signals(True)
+        own._csock.send(b"\x01" * 256)
+        run_once(own)
+        assert own.seen == 256
+    finally:
+        own.close()

@@ -21,8 +21,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 #: Seconds of a round of an attack that can be repeated.
 ROUND = 60.0
-#: Rounds of interrupts, and of random faults in each scenario, that take about a minute.
-INTERRUPTS, FAULTS_FACTOR = 10_000, 20
+#: Rounds of interrupts, of random faults in each scenario, and of forks, that take about a minute.
+INTERRUPTS, FAULTS_FACTOR, FORKS = 10_000, 20, 1000
 #: TLS connections that take about a minute.
 CLOSINGS = 5_000
 
@@ -59,6 +59,15 @@ def faults(seed: int, seconds: float) -> list[str]:
     ]
 
 
+def exhaustion(seed: int, seconds: float) -> list[str]:
+    return program("exhaustion.py", "--seconds", seconds, "--seed", seed)
+
+
+def forks(seed: int, seconds: float) -> list[str]:
+    rounds = max(10, int(FORKS * min(1, seconds / ROUND)))
+    return program("forks.py", "--rounds", rounds, "--seed", seed)
+
+
 def program(name: str, *arguments: object) -> list[str]:
     return [sys.executable, str(HERE / name), *map(str, arguments)]
 
@@ -67,9 +76,11 @@ def program(name: str, *arguments: object) -> list[str]:
 ATTACKS: list[tuple[Callable[[int, float], list[str]], int, bool]] = [
     (cross_talk, 40, False),
     (tls_closing, 10, False),
-    (mixed_load, 25, True),
-    (interrupts, 15, False),
+    (mixed_load, 20, True),
+    (interrupts, 10, False),
     (faults, 10, False),
+    (exhaustion, 5, False),
+    (forks, 5, False),
 ]
 
 

@@ -1,13 +1,12 @@
 """Every allocation of the interpreter fails in turn while a small scenario runs on a loop. A program of its own.
 
-`_testcapi.set_nomemory` (CPython's own tests use it) makes the interpreter's allocators refuse one allocation. (Not several in
-a row: asyncio's own loop does not come through that either.) Whatever fails, the scenario ends with a result or with MemoryError; nothing aborts or hangs; and with
-memory again the same loop runs, and closes, and no descriptor is left.
+`_testcapi.set_nomemory` (CPython's own tests use it) makes the interpreter's allocators refuse one allocation, or (`--lasting`)
+every allocation from one position on until the scenario has ended. Whatever fails, the scenario ends with a result or with
+MemoryError; nothing aborts or hangs; and with memory again the same loop runs, and closes.
 
     python tests/attacks/memory_errors.py --loop hotloop echo
 
-prints each position before it is tried (in case the process dies of it), and one line of JSON at the end; the exit
-status is 1 if an outcome was of another kind.
+prints one line of JSON; the exit status is 1 if an outcome was of another kind. Each position is tried in a forked process.
 """
 
 from __future__ import annotations
@@ -23,9 +22,13 @@ import gc
 import importlib
 import json
 import os
+import re
 import socket
 import sys
+import threading
+import time
 import traceback
+import types
 import warnings
 from collections.abc import Awaitable, Callable
 
@@ -35,9 +38,11 @@ GIVE_UP = 0.2
 HANG = 20
 #: Errors that are no answer to a refused allocation.
 WRONG = (SystemError, AssertionError)
-#: What CPython 3.11 itself makes of a frame that it has no memory for. (A native function that fails without an
-#: exception has another text: "... returned NULL without setting an exception".)
-INTERPRETERS_OWN = "error return without exception set"
+#: What CPython 3.11 and 3.12 themselves make of a frame that they have no memory for; the second if the function, which is
+#: one written in Python, was called from C. (Native functions that fail without an exception are `<built-in ...>`.)
+INTERPRETERS_OWN = re.compile(
+    "error return without exception set|<function .*> returned NULL without setting an exception"
+)
 
 
 class Echo(asyncio.Protocol):
@@ -208,6 +213,34 @@ SCENARIOS: dict[str, Callable[[asyncio.AbstractEventLoop], Awaitable[None]]] = {
 }
 
 
+def keep_code_objects() -> list[list[types.CodeType]]:
+    """More references to every code object than CPython can lose in this attack: see `interpreter_memory_errors.py`."""
+    functions = [each for each in gc.get_objects() if isinstance(each, types.FunctionType)]
+    seen: dict[int, types.CodeType] = {}
+    todo = [function.__code__ for function in functions]
+    while todo:
+        code = todo.pop()
+        if id(code) not in seen:
+            seen[id(code)] = code
+            todo += [each for each in code.co_consts if isinstance(each, types.CodeType)]
+    return [[code] * 100 for code in seen.values()]
+
+
+def avoid_interpreters_faults(scenario: str) -> None:
+    """Keep CPython from allocating where it does not survive a refusal: see `interpreter_memory_errors.py`."""
+    if sys.version_info[:2] == (3, 13):
+        # The table of the current tasks, to which `setdefault` adds, has room for a hundred steps.
+        current = asyncio.tasks._current_tasks  # type: ignore[attr-defined]
+        several = [object() for _ in range(90)]
+        current.update(dict.fromkeys(several))
+        for each in several:
+            del current[each]
+    if scenario == "lifecycle":
+        # `WeakValueDictionary()` walks over the items of a dict, for which there are freed pairs now.
+        several = [(each, None) for each in range(100)]
+        del several
+
+
 class Attack:
     """One scenario, again and again."""
 
@@ -219,25 +252,58 @@ class Attack:
         self.reported: list[BaseException] = []
         self.where: object = None
         self.left = 0
+        self.loop: asyncio.AbstractEventLoop | None = None
         #: Whether the scenario has as many allocations as the plan's position.
         self.reached = False
 
-    def run(self, first: int, last: int | None, step: int) -> None:
+    def run(self, first: int, last: int | None, step: int, lasting: bool) -> None:
         for _ in range(3):  # what is made once is made
             assert self.attempt(None) is None
-        before = self.descriptors()
+        self.kept = keep_code_objects()
+        gc.collect()
+        gc.freeze()  # each process collects several times
         position, beyond = first, 0
         while beyond < 3 and (last is None or position < last):
-            self.reached = False
-            plan = (position, position + 1)
-            self.where = position
-            os.write(1, f"{position}\n".encode())
-            faulthandler.dump_traceback_later(HANG, exit=True)
-            self.judge(self.attempt(plan))
-            if self.attempt(None) is not None:
-                self.fault("the same without a fault failed")
-            beyond = 0 if self.reached else beyond + 1
+            reached = self.in_a_child(position, 0 if lasting else position + 1)
+            beyond = 0 if reached else beyond + 1
             position += step
+
+    def in_a_child(self, first: int, last: int) -> bool:
+        """Try one plan in a forked process, so that what it spoils is not blamed on the next; whether it got so far."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            self.outcomes.clear()
+            self.faults.clear()
+            self.one(first, last)
+            report = [self.outcomes, self.faults, self.left, self.reached]
+            os.write(writing, json.dumps(report).encode())
+            os._exit(0)
+        os.close(writing)
+        with open(reading, "rb") as pipe:
+            written = pipe.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status:
+            self.faults.append(f"{first}: the process ended with status {status}")
+            return True
+        outcomes, faults, left, reached = json.loads(written)
+        self.outcomes.update(outcomes)
+        self.faults += faults
+        self.left += left
+        return bool(reached)
+
+    def one(self, first: int, last: int) -> None:
+        """Try one plan, and the same scenario again without refusals."""
+        self.where = first
+        before = self.descriptors()
+        faulthandler.dump_traceback_later(HANG, exit=True)
+        error = self.attempt((first, last))
+        self.judge(error)
+        if last == 0:  # whether anything was refused is seen by the outcome alone
+            self.reached = error is not None or bool(self.reported)
+        if self.attempt(None) is not None:
+            self.fault("the same without a fault failed")
         faulthandler.cancel_dump_traceback_later()
         # Not a fault: a program that is refused memory between opening and its `with` leaves some on every loop.
         self.left = self.descriptors() - before
@@ -252,13 +318,20 @@ class Attack:
             loop.set_exception_handler(self.handle)
             loop.call_later(GIVE_UP, loop.stop)
         run = SCENARIOS[self.scenario]
+        self.loop = loop
+        helper = None
+        if plan is not None and plan[1] == 0:
+            helper = threading.Thread(target=self.give_back)
+            helper.start()
+        avoid_interpreters_faults(self.scenario)
         try:
             if plan is not None:
                 _testcapi.set_nomemory(*plan)
             if loop is None:
-                loop = self.make_loop()
+                self.loop = loop = self.make_loop()
                 try:
-                    loop.call_soon(loop.stop)  # no wake-up that could be lost
+                    for _ in range(2):  # one of them may be refused
+                        loop.call_soon(loop.stop)
                     loop.run_forever()
                 finally:
                     loop.close()
@@ -269,18 +342,28 @@ class Attack:
         finally:
             self.look_whether_reached(plan)
             _testcapi.remove_mem_hooks()
+        if helper is not None:
+            helper.join()
         try:
             self.finish(loop)
         except BaseException as raised:
             self.fault(f"afterwards: {raised!r}", raised)
         return error
 
+    def give_back(self) -> None:
+        """In another thread: there is memory again, and whoever waits for what is lost is told to stop."""
+        time.sleep(0.1)
+        _testcapi.remove_mem_hooks()
+        time.sleep(0.1)
+        if self.loop is not None and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+
     def look_whether_reached(self, plan: tuple[int, int] | None) -> None:
         """If the refusal is still to come, it comes now."""
-        if plan is None:
+        if plan is None or plan[1] == 0:
             return
         try:
-            for _ in range(plan[1] + 2):
+            for _ in range(plan[0] + 2):
                 object()
         except MemoryError:
             return
@@ -311,7 +394,7 @@ class Attack:
     def judge(self, error: BaseException | None) -> None:
         self.outcomes[type(error).__name__] += 1
         for each in (error, *self.reported):
-            if str(each) == INTERPRETERS_OWN:
+            if INTERPRETERS_OWN.fullmatch(str(each)):
                 continue
             if isinstance(each, WRONG) or type(each).__name__ == "PanicException":
                 self.fault(repr(each), each)
@@ -335,6 +418,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--last", type=int, default=None, help="the position before which to end")
     parser.add_argument("--step", type=int, default=1, help="try every so manieth position")
     parser.add_argument(
+        "--lasting", action="store_true", help="refuse every allocation from the position on"
+    )
+    parser.add_argument(
         "--break-it", choices=["error", "abort"], help="answer with a wrong error, or abort"
     )
     arguments = parser.parse_args(argv)
@@ -343,7 +429,7 @@ def main(argv: list[str]) -> int:
     warnings.simplefilter("ignore")  # what could not be closed is reported when it is dropped
     sys.unraisablehook = lambda unraisable: None
     attack = Attack(arguments.loop, arguments.scenario)
-    attack.run(arguments.first, arguments.last, arguments.step)
+    attack.run(arguments.first, arguments.last, arguments.step, arguments.lasting)
     result = {
         "loop": arguments.loop,
         "scenario": arguments.scenario,
@@ -373,4 +459,6 @@ def mistaken(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(status)  # the counts of references are wrong by now, see `keep_code_objects`

@@ -13,20 +13,20 @@ use hotloop_reactor::{self as reactor, Address, Family};
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyString, PyType};
+use pyo3::types::{PyDict, PyInt, PyString, PyTuple, PyType};
 use rustix::io::Errno;
 
 use crate::address;
 use crate::imports::imports;
-use crate::python::{Ref, call};
+use crate::python::{Ref, call, make};
 use crate::transports::stream::{Options, Origin, new_stream};
 
 use super::Loop;
 use super::hooks::Hooks;
 use super::sock;
 
-/// A descriptor and, unless it is connected already, a future to wait for.
-type Dialed<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
+/// A pair: a descriptor and, unless it is connected already, a future to wait for; else None.
+type Dialed<'py> = Bound<'py, PyTuple>;
 
 /// A descriptor that is being connected. It has what waiting for it needs of a socket: `fileno()`.
 #[pyclass(frozen, module = "hotloop._core")]
@@ -68,8 +68,11 @@ impl Loop {
         let py = slf.py();
         // As asyncio names it in its errors: the host as it was given.
         let (family, name) = match &to {
-            Address::V6(_) => (Family::V6, (host, port, 0, 0).into_pyobject(py)?),
-            _ => (Family::V4, (host, port).into_pyobject(py)?),
+            Address::V6(_) => {
+                let zero = make::number(py, 0)?;
+                (Family::V6, make::tuple(py, [host, port, &zero, &zero])?)
+            }
+            _ => (Family::V4, make::tuple(py, [host, port])?),
         };
         dial(slf, family, to, name.into_any())
     }
@@ -147,10 +150,10 @@ fn dial<'py>(
     };
     let dialing = Bound::new(py, dialing)?.into_any();
     let waiting = match connected {
-        true => None,
-        false => Some(sock::wait_until_connected(this, &dialing, name)?),
+        true => py.None().into_bound(py),
+        false => sock::wait_until_connected(this, &dialing, name)?,
     };
-    Ok(Some((dialing, waiting)))
+    make::tuple(py, [dialing, waiting]).map(Some)
 }
 
 /// What the program may have replaced of the `socket` module.

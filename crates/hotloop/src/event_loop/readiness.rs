@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use hotloop_reactor::{Direction, Event, Token};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::handles;
@@ -169,15 +169,15 @@ impl Loop {
                 .get(&token.fd())
                 .map(|object| object.bind(py).to_owned())
         };
-        let fd = token.fd().into_pyobject(py)?.into_any();
+        let fd = make::number(py, token.fd().into())?;
         let object = object.unwrap_or_else(|| fd.clone());
         let data = make::tuple(py, handles)?.into_any();
-        let events = events.into_pyobject(py)?.into_any();
+        let events = make::number(py, events.into())?;
         let key = imports(py)?
             .selector_key
             .bind(py)
             .call1(make::tuple(py, [object, fd, events, data])?)?;
-        Ok(Some((key, mask).into_pyobject(py)?))
+        make::tuple(py, [key, make::number(py, mask.into())?]).map(Some)
     }
 
     /// Hands events to an overridden `_process_events`. It may leave one out, and gets that again, also if it was to
@@ -197,7 +197,7 @@ impl Loop {
 
     fn pass_on(&self, this: &Bound<'_, Loop>, kernel: &Kernel, events: &[Event]) -> PyResult<()> {
         let py = this.py();
-        let rows = PyList::empty(py);
+        let rows = make::list(py)?;
         for event in events {
             match self.event_row(this, event.token, event.readable, event.writable)? {
                 Some(row) => rows.append(row)?,

@@ -124,7 +124,11 @@ impl ScheduledView {
                 .map(|(_, timer)| timer.clone_ref(py))
                 .collect()
         };
-        PyList::new(py, timers.into_iter().map(|timer| timer.into_bound(py)))
+        let list = make::list(py)?;
+        for timer in timers {
+            list.append(timer.bind(py))?;
+        }
+        Ok(list)
     }
 }
 

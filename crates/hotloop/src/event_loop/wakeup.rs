@@ -92,8 +92,12 @@ impl Loop {
     fn read_signals(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
         let mut numbers = [0; 256];
         loop {
-            // SAFETY: A2: the Python half keeps the pair open while it is watched.
-            let fd = unsafe { BorrowedFd::borrow_raw(self.signal_fd.get()) };
+            let fd = self.signal_fd.get();
+            if fd < 0 {
+                return Ok(()); // a handler has closed the loop's pair, or a subclass its own
+            }
+            // SAFETY: A2: the Python half keeps the pair open while it is watched, and it is watched.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
             let Ok(count) = reactor::recv(fd, &mut numbers) else {
                 return Ok(());
             };

@@ -3,10 +3,10 @@
 use pyo3::Borrowed;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::PyList;
 
 use crate::python::guard::none;
-use crate::python::{FastArguments, Ref, call};
+use crate::python::{FastArguments, Ref, call, make};
 
 use super::future::{alive, receiver};
 use super::layout::{FutureRef, State, TaskRef};
@@ -55,11 +55,12 @@ pub(super) fn add(
         drop(future.context.replace(Some(context)));
         return Ok(());
     }
-    let pair = PyTuple::new(py, [callback.into_bound(py), context.into_bound(py)])?;
+    let pair = make::tuple(py, [callback.into_bound(py), context.into_bound(py)])?;
     match future.more_callbacks.get(py) {
         Some(list) => list.bind(py).cast::<PyList>()?.append(pair),
         None => {
-            let list = PyList::new(py, [pair])?;
+            let list = make::list(py)?;
+            list.append(pair)?;
             drop(future.more_callbacks.replace(Some(list.into_any().into())));
             Ok(())
         }
@@ -106,7 +107,7 @@ pub(super) fn remove_done_callback<'py>(
     if let Some(list) = future.more_callbacks.get(py) {
         removed += remove_further(py, future, &list, unwanted)?;
     }
-    Ok(Ref::from(removed.into_pyobject(py)?.into_any()))
+    Ok(make::number(py, removed as i64)?.into())
 }
 
 /// Removes from the list, which the comparisons can change under our hands (A5).
@@ -136,7 +137,11 @@ fn remove_further<'py>(
     let after = if kept.is_empty() {
         None
     } else {
-        Some(PyList::new(py, kept)?.into_any().into())
+        let list = make::list(py)?;
+        for pair in kept {
+            list.append(pair)?;
+        }
+        Some(list.into_any().into())
     };
     let before = future.more_callbacks.replace(after);
     drop(before);

@@ -6,6 +6,7 @@ use pyo3::types::PyDict;
 
 use super::layout::{FutureRef, State, TaskRef};
 use crate::python::guard::unraisable;
+use crate::python::make;
 
 /// Reports an exception that nobody has retrieved.
 pub(super) fn finalize(future: FutureRef<'_, '_>) {
@@ -15,7 +16,7 @@ pub(super) fn finalize(future: FutureRef<'_, '_>) {
     with_exception_saved(future, |py| {
         let object = future.object();
         let name = object.get_type().name()?;
-        let context = PyDict::new(py);
+        let context = make::dict(py)?;
         context.set_item(
             intern!(py, "message"),
             format!("{name} exception was never retrieved"),
@@ -34,7 +35,7 @@ pub(super) fn finalize_task(task: TaskRef<'_, '_>) {
         return;
     }
     with_exception_saved(task.as_future(), |py| {
-        let context = PyDict::new(py);
+        let context = make::dict(py)?;
         context.set_item(intern!(py, "task"), task.object())?;
         context.set_item(
             intern!(py, "message"),

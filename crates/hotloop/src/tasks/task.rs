@@ -7,10 +7,9 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 use crate::python::guard::{boolean, none};
-use crate::python::make::Words;
+use crate::python::make::{self, Words};
 use crate::python::{FastArguments, Ref, call};
 
 use super::attributes::or_none;
@@ -236,7 +235,7 @@ pub(super) fn uncancel<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> P
 }
 
 fn number(py: Python<'_>, value: i32) -> PyResult<Ref> {
-    Ok(Ref::from(value.into_pyobject(py)?.into_any()))
+    Ok(make::number(py, value.into())?.into())
 }
 
 pub(super) fn set_result<'py>(
@@ -275,7 +274,7 @@ pub(super) fn get_name<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> P
     if task.number.get() == 0 {
         return Ok(none(py));
     }
-    let name: Ref = PyString::new(py, &format!("Task-{}", task.number.get()))
+    let name: Ref = make::string(py, &format!("Task-{}", task.number.get()))?
         .into_any()
         .into();
     drop(task.name.replace(Some(name.clone_ref(py))));

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::python::guard::guard;
 use crate::python::heap_type::{HeapType, method_fast, method_noargs, method_one};
-use crate::python::{FastArguments, Ref};
+use crate::python::{FastArguments, Ref, make};
 
 use super::{attributes, callbacks, future, iterator, layout, step, tables, task};
 
@@ -306,7 +306,7 @@ unsafe fn with_arguments(
             }
         }
         all.extend(values.iter().map(|value| value.as_ptr()));
-        let names = PyTuple::new(py, names)?;
+        let names = make::tuple(py, names)?;
         let arguments = FastArguments::new(py, all.as_ptr(), positional, names.as_ptr());
         body(arguments)?;
         Ok(0)

@@ -267,7 +267,7 @@ fn wait<'py>(
     let future = slf.call_method0(intern!(py, "create_future"))?;
     let fd = fileno(socket)?;
     slf.get()
-        .ensure_no_transport(slf, fd.into_pyobject(py)?.as_any())?;
+        .ensure_no_transport(slf, &make::number(py, fd.into())?)?;
     let direction = kind.direction();
     let operation = Operation::new(
         kind,

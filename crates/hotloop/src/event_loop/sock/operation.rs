@@ -258,7 +258,7 @@ impl Kind {
                 Err(error) => Err(os_error(py, &error)),
             },
             Self::SendFile(job) => match job.send(py, fd)? {
-                Some(total) => Ok(Some(total.into_pyobject(py)?.into())),
+                Some(total) => Ok(Some(make::number(py, total.cast_signed())?.into())),
                 None => Ok(None),
             },
             Self::Method(..) => Ok(None), // answered above
@@ -325,7 +325,7 @@ fn bytes(py: Python<'_>, data: &[u8]) -> PyResult<Ref> {
 }
 
 fn number(py: Python<'_>, count: usize) -> PyResult<Ref> {
-    Ok(count.into_pyobject(py)?.into())
+    Ok(make::number(py, count as i64)?.into())
 }
 
 fn pair(py: Python<'_>, first: Ref, second: Ref) -> PyResult<Ref> {

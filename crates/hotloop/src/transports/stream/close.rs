@@ -156,6 +156,10 @@ impl Stream {
         if matches!(*self.owner.borrow(), Owner::Closed) {
             return Ok(());
         }
+        if let Some(this) = self.event_loop(py) {
+            // The loop must not know the address any more, even if there is no memory for what follows.
+            this.get().unregister_transport(self.fd, transport);
+        }
         let described = self.describe(transport);
         // First what must not be left out: at interpreter shutdown the warning may not even be importable.
         let left = match self.event_loop(py) {
