@@ -153,7 +153,8 @@ impl Child {
         let Some(transport) = self.transport.take() else {
             return Ok(());
         };
-        this.get().unwatch(this, fd, Direction::Read)?;
+        // Whoever waits for the child is told even if an overridden `_remove_reader` raises.
+        let unwatched = this.get().unwatch_surely(this, fd, Direction::Read);
         let transport = transport.into_bound(py);
         let result = call::within_context(py, &self.context, || waitpid.call1((self.pid, 0)));
         drop(self.pidfd.take());
@@ -167,41 +168,11 @@ impl Child {
             }
             Err(error) => return Err(error),
         };
-        call::within_context(py, &self.context, || {
+        let told = call::within_context(py, &self.context, || {
             let name = intern!(py, "_process_exited");
             transport.call_method1(name, (code,)).map(drop)
-        })
-    }
-
-    /// The same where somebody has replaced `os.waitpid`, with which asyncio fetches the status at this moment.
-    fn ended_for(
-        &self,
-        this: &Bound<'_, Loop>,
-        fd: RawFd,
-        waitpid: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let py = this.py();
-        let Some(transport) = self.transport.take() else {
-            return Ok(());
-        };
-        this.get().unwatch(this, fd, Direction::Read)?;
-        let transport = transport.into_bound(py);
-        let result = call::within_context(py, &self.context, || waitpid.call1((self.pid, 0)));
-        drop(self.pidfd.take());
-        let code: i32 = match result {
-            Ok(pair) => py
-                .import(intern!(py, "os"))?
-                .call_method1(intern!(py, "waitstatus_to_exitcode"), (pair.get_item(1)?,))?
-                .extract()?,
-            Err(error) if error.is_instance_of::<PyChildProcessError>(py) => {
-                self.known_code(&transport)?
-            }
-            Err(error) => return Err(error),
-        };
-        call::within_context(py, &self.context, || {
-            let name = intern!(py, "_process_exited");
-            transport.call_method1(name, (code,)).map(drop)
-        })
+        });
+        told.and(unwatched)
     }
 
     /// The loop drops its watchers: children go on without it. Whoever has a `Popen` object can still wait for its
