@@ -33,6 +33,7 @@ def test_a_first_run_needs_none_of_the_seldom_modules():
         hotloop.run(asyncio.sleep(0))
         waiting = {f"hotloop.{module}" for module, _ in hotloop._seldom.METHODS}
         assert waiting.isdisjoint(sys.modules), waiting & set(sys.modules)
+        assert "__future__" not in sys.modules  # a module more, which nothing else needs
         """
     )
 
