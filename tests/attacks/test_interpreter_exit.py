@@ -7,7 +7,6 @@ but warnings was written; nothing is said about what is still delivered, as asyn
 from __future__ import annotations
 
 import signal
-import sys
 
 import pytest
 
@@ -16,6 +15,7 @@ import helpers
 BEFORE = """
 import asyncio, contextvars, importlib, os, signal, socket, ssl, sys, threading, time, warnings
 warnings.simplefilter("ignore")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` ignores it
 module = importlib.import_module(sys.argv[1])
 certificate = sys.argv[2]
 loop = module.new_event_loop()
@@ -234,9 +234,6 @@ start(reader.readline()); writer.write(b"x" * 10_000_000)
 """,
 }
 
-#: See docs/reliability.md. From 3.14 on CPython lets such a thread hang.
-NOT_WITHSTOOD = "a busy loop in another thread"
-
 #: How the program ends, with the status that it has then.
 ENDS = {
     "falls off": ("", 0),
@@ -266,10 +263,6 @@ def end(state: str, ending: str) -> tuple[int, str]:
 def test_the_interpreter_ends_as_ever(name, ending):
     if name in OWN_STATES and helpers.LOOP_NAME != "hotloop":
         pytest.skip("about hotloop only")
-    if name == NOT_WITHSTOOD and helpers.LOOP_NAME != "asyncio" and sys.version_info < (3, 14):
-        pytest.skip(
-            "CPython ends such a thread by unwinding its stack, which Rust code answers with abort()"
-        )
     status, errors = end({**STATES, **OWN_STATES}[name], ending)
     assert status == ENDS[ending][1], errors
     assert not any(word in errors for word in CRASHES), errors

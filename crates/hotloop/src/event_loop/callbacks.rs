@@ -21,7 +21,7 @@ use crate::tasks;
 
 use super::hooks::Hooks;
 use super::{Entry, Loop};
-use crate::python::make;
+use crate::python::{make, raw};
 
 /// Puts the fastcall methods on `_core.Loop`.
 pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
@@ -214,7 +214,7 @@ pub(crate) fn create_future<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>)
     unsafe {
         Ref::from_new(
             py,
-            ffi::PyObject_Call(future.as_ptr(), PyTuple::empty(py).as_ptr(), named.as_ptr()),
+            raw::PyObject_Call(future.as_ptr(), PyTuple::empty(py).as_ptr(), named.as_ptr()),
         )
     }
 }
@@ -260,7 +260,7 @@ fn create_task<'py>(
     unsafe {
         Ref::from_new(
             py,
-            ffi::PyObject_Call(task.as_ptr(), coroutine.as_ptr(), named.as_ptr()),
+            raw::PyObject_Call(task.as_ptr(), coroutine.as_ptr(), named.as_ptr()),
         )
     }
 }

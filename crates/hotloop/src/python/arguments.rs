@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use super::Ref;
 use super::make::Words;
+use super::raw;
 
 /// Positional arguments in an array, the values of the keywords after them, the names in a tuple.
 #[derive(Copy, Clone)]
@@ -182,7 +183,7 @@ impl<'a, 'py> FastArguments<'a, 'py> {
         unsafe {
             Ref::from_new(
                 self.py,
-                ffi::PyObject_Vectorcall(
+                raw::PyObject_Vectorcall(
                     function.as_ptr(),
                     all.as_ptr(),
                     self.positional + 1,

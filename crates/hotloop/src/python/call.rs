@@ -6,6 +6,7 @@ use pyo3::types::PyString;
 
 use super::Ref;
 use super::make;
+use super::raw;
 
 /// Calls `callable(*args)`, where `args` is a tuple, in `context`.
 ///
@@ -56,12 +57,12 @@ pub(crate) fn call_in_exact_context(
         // ours to lend (`PY_VECTORCALL_ARGUMENTS_OFFSET`).
         unsafe {
             let result = match argument {
-                None => ffi::PyObject_CallNoArgs(callable.as_ptr()),
+                None => raw::PyObject_CallNoArgs(callable.as_ptr()),
                 Some(argument) => {
                     let mut args = [std::ptr::null_mut(), argument.as_ptr()];
                     let count = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
                     let names = std::ptr::null_mut();
-                    ffi::PyObject_Vectorcall(
+                    raw::PyObject_Vectorcall(
                         callable.as_ptr(),
                         args.as_mut_ptr().add(1),
                         count,
@@ -106,7 +107,7 @@ pub(crate) fn call_method0(object: &Ref, name: &Bound<'_, PyString>) -> PyResult
     // SAFETY: A2 by `object` and `name`, A3 by `from_new`.
     unsafe {
         let result =
-            ffi::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 1, std::ptr::null_mut());
+            raw::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 1, std::ptr::null_mut());
         Ref::from_new(name.py(), result)
     }
 }
@@ -121,7 +122,7 @@ pub(crate) fn call_method1(
     // SAFETY: A2 by the three references, A3 by `from_new`.
     unsafe {
         let result =
-            ffi::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 2, std::ptr::null_mut());
+            raw::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 2, std::ptr::null_mut());
         Ref::from_new(name.py(), result)
     }
 }
@@ -137,7 +138,7 @@ pub(crate) fn call_method2(
     // SAFETY: A2 by the four references, A3 by `from_new`.
     unsafe {
         let result =
-            ffi::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 3, std::ptr::null_mut());
+            raw::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 3, std::ptr::null_mut());
         Ref::from_new(name.py(), result)
     }
 }
@@ -156,11 +157,11 @@ unsafe fn call_with_tuple(
     unsafe {
         let count = ffi::PyTuple_GET_SIZE(args);
         if count == 0 {
-            return ffi::PyObject_CallNoArgs(callable);
+            return raw::PyObject_CallNoArgs(callable);
         }
         let items =
             (&raw const (*args.cast::<ffi::PyTupleObject>()).ob_item).cast::<*mut ffi::PyObject>();
-        ffi::PyObject_Vectorcall(callable, items, count.unsigned_abs(), std::ptr::null_mut())
+        raw::PyObject_Vectorcall(callable, items, count.unsigned_abs(), std::ptr::null_mut())
     }
 }
 

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use super::Ref;
 use super::make::Words;
+use super::raw::Hang;
 
 /// What a C function returns to say that an exception is set.
 pub(crate) trait Failure {
@@ -31,7 +32,7 @@ impl Failure for i32 {
 pub(crate) unsafe fn guard<R: Failure>(body: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
     // SAFETY: A1, by the caller.
     let py = unsafe { Python::assume_attached() };
-    match catch_unwind(AssertUnwindSafe(|| body(py))) {
+    match catch_unwind(AssertUnwindSafe(|| Hang::around(|| body(py)))) {
         Ok(Ok(result)) => result,
         Ok(Err(error)) => {
             restore(py, error);
@@ -80,7 +81,7 @@ fn from_panic(payload: Box<dyn Any + Send>) -> PyErr {
 /// Runs the body of a finalizer: what it raises is reported, as an exception in `__del__` is.
 pub(crate) fn unraisable(object: &Bound<'_, PyAny>, body: impl FnOnce(Python<'_>) -> PyResult<()>) {
     let py = object.py();
-    let result = catch_unwind(AssertUnwindSafe(|| body(py)))
+    let result = catch_unwind(AssertUnwindSafe(|| Hang::around(|| body(py))))
         .unwrap_or_else(|payload| Err(from_panic(payload)));
     if let Err(error) = result {
         error.write_unraisable(py, Some(object));

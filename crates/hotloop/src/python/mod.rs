@@ -18,6 +18,8 @@
 //!   run: a call, a dropped reference, an allocation of a tracked object. Take out, call, look again.
 //! - **A6 no unwind.** A function called by the interpreter runs its body inside [`guard`], so that a panic
 //!   becomes a Python exception.
+//! - **A7 no other unwinding.** A call that runs a program's code may be where CPython ends a daemon thread by
+//!   unwinding its stack (up to 3.13). The hot ones go through [`raw`], which stops that before it reaches other frames.
 
 pub(crate) mod arguments;
 pub(crate) mod buffer;
@@ -27,6 +29,7 @@ pub(crate) mod guard;
 pub(crate) mod heap_type;
 pub(crate) mod interpreter;
 pub(crate) mod make;
+pub(crate) mod raw;
 pub(crate) mod references;
 pub(crate) mod snapshot;
 

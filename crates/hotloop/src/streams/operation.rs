@@ -21,7 +21,7 @@ use pyo3::{Borrowed, intern};
 use crate::python::guard::{boolean, none, unraisable};
 use crate::python::heap_type::HeapType;
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
-use crate::python::{FastArguments, Ref, RefSlot};
+use crate::python::{FastArguments, Ref, RefSlot, raw};
 
 use super::reading::{self, Search};
 use super::{Reader, Writer, names};
@@ -325,7 +325,7 @@ fn send_to(inner: &Ref, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
     let mut result = std::ptr::null_mut();
     // SAFETY: A2 by both references; A3: the result is looked at.
     unsafe {
-        match ffi::PyIter_Send(inner.as_ptr(), value.as_ptr(), &raw mut result) {
+        match raw::PyIter_Send(inner.as_ptr(), value.as_ptr(), &raw mut result) {
             ffi::PySendResult::PYGEN_NEXT => Ok(Sent::Yielded(Ref::from_new(py, result)?)),
             ffi::PySendResult::PYGEN_RETURN => Ok(Sent::Returned(Ref::from_new(py, result)?)),
             ffi::PySendResult::PYGEN_ERROR => Err(PyErr::fetch(py)),
@@ -453,7 +453,7 @@ fn raise_stop_iteration(py: Python<'_>, value: Ref) {
             kept
         } else {
             ffi::Py_XDECREF(kept);
-            ffi::PyObject_CallNoArgs(ffi::PyExc_StopIteration)
+            raw::PyObject_CallNoArgs(ffi::PyExc_StopIteration)
         };
         if error.is_null() {
             return; // out of memory: that is what is raised

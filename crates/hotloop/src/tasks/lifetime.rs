@@ -14,7 +14,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySet};
 
-use crate::python::Ref;
+use crate::python::{Ref, raw};
 
 use super::layout::TaskRef;
 use super::tables;
@@ -293,7 +293,7 @@ pub(super) fn swap_current(
             unsafe {
                 Ref::from_new(
                     py,
-                    ffi::PyObject_Vectorcall(
+                    raw::PyObject_Vectorcall(
                         eager.swap.as_ptr(),
                         arguments.as_ptr(),
                         2,
@@ -333,7 +333,7 @@ fn call_with(
     unsafe {
         Ref::from_new(
             py,
-            ffi::PyObject_Vectorcall(
+            raw::PyObject_Vectorcall(
                 function.as_ptr(),
                 all.as_ptr(),
                 arguments.len(),

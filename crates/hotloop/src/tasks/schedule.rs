@@ -5,7 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::event_loop::{Entry, Loop};
-use crate::python::Ref;
+use crate::python::{Ref, raw};
 
 use super::layout::{FutureRef, TaskRef};
 use super::{step, tables};
@@ -95,7 +95,7 @@ fn through_method(
         let name = intern!(py, "call_soon").as_ptr();
         Ref::from_new(
             py,
-            ffi::PyObject_VectorcallMethod(name, all.as_ptr(), count, names.as_ptr()),
+            raw::PyObject_VectorcallMethod(name, all.as_ptr(), count, names.as_ptr()),
         )?;
     }
     Ok(())

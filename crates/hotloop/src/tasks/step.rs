@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::python::guard::none;
-use crate::python::{FastArguments, Ref, RefSlot, call};
+use crate::python::{FastArguments, Ref, RefSlot, call, raw};
 
 use super::future::{alive, cancel_with, cancelled_error, finish, finish_with_exception, outcome};
 use super::layout::{State, TaskRef};
@@ -225,7 +225,7 @@ fn resume(py: Python<'_>, coroutine: &Ref, exception: Option<Ref>) -> PyResult<R
     let mut result = std::ptr::null_mut();
     // SAFETY: A2: the caller holds the coroutine; A3: what is given back is a new reference, or null with an exception.
     unsafe {
-        match ffi::PyIter_Send(coroutine.as_ptr(), ffi::Py_None(), &raw mut result) {
+        match raw::PyIter_Send(coroutine.as_ptr(), ffi::Py_None(), &raw mut result) {
             ffi::PySendResult::PYGEN_NEXT => Ok(Resumed::Waits(Ref::from_new(py, result)?)),
             ffi::PySendResult::PYGEN_RETURN => Ok(Resumed::Ended(Ref::from_new(py, result)?)),
             ffi::PySendResult::PYGEN_ERROR => Err(PyErr::fetch(py)),
@@ -317,7 +317,7 @@ fn add_foreign_waiter(py: Python<'_>, task: TaskRef<'_, '_>, future: &Ref) -> Py
         let name = intern!(py, "add_done_callback").as_ptr();
         Ref::from_new(
             py,
-            ffi::PyObject_VectorcallMethod(name, all.as_ptr(), 2, names.as_ptr()),
+            raw::PyObject_VectorcallMethod(name, all.as_ptr(), 2, names.as_ptr()),
         )?;
     }
     Ok(())

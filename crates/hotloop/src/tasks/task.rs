@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 
 use crate::python::guard::{boolean, none};
 use crate::python::make::{self, Words};
-use crate::python::{FastArguments, Ref, call};
+use crate::python::{FastArguments, Ref, call, raw};
 
 use super::attributes::or_none;
 use super::future::{alive, initialize, refuse_second};
@@ -212,7 +212,7 @@ pub(super) fn cancel_other(py: Python<'_>, future: &Ref, message: &Ref) -> PyRes
         let name = intern!(py, "cancel").as_ptr();
         Ref::from_new(
             py,
-            ffi::PyObject_VectorcallMethod(name, all.as_ptr(), 1, names.as_ptr()),
+            raw::PyObject_VectorcallMethod(name, all.as_ptr(), 1, names.as_ptr()),
         )?
     };
     cancelled.bind(py).is_truthy()
