@@ -53,7 +53,7 @@ def test_a_quick_run_without_the_native_load_writes_what_it_measured(
 ) -> None:
     path = tmp_path / "results.json"
     done = bench(
-        *("--quick", "--seconds", "0.02", "--only", scenario, "--loops", "hotloop,asyncio"),
+        *("--quick", "--seconds", "0.1", "--only", scenario, "--loops", "hotloop,asyncio"),
         *("--load", "python", "--json", str(path)),
     )
 
