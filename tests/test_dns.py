@@ -116,6 +116,8 @@ def test_a_host_name_is_looked_up(loop):
     assert is_same(loop, "localhost", 80, type=socket.SOCK_STREAM)
 
 
+# What needs no name server: the hosts file need not have `localhost` for IPv6.
+LOCAL_KINDS = [kind for kind in KINDS if kind.get("family") not in (socket.AF_INET6, 10)]
 NAMES = [
     "localhost",
     b"localhost",
@@ -131,7 +133,9 @@ NAMES = [
 def test_every_name_gives_what_the_socket_module_gives(loop, host):
     differing = [
         (port, options)
-        for port, options in itertools.product([80, 65536, None, "http", b"80", "nosuch"], KINDS)
+        for port, options in itertools.product(
+            [80, 65536, None, "http", b"80", "nosuch"], LOCAL_KINDS
+        )
         if not is_same(loop, host, port, **options)
     ]
     assert differing == []
@@ -139,7 +143,7 @@ def test_every_name_gives_what_the_socket_module_gives(loop, host):
 
 @pytest.mark.parametrize("flags", FLAGS)
 def test_every_flag_of_a_name_gives_what_the_socket_module_gives(loop, flags):
-    kinds = [{}, {"type": socket.SOCK_STREAM}, {"family": socket.AF_INET6}]
+    kinds = [{}, {"type": socket.SOCK_STREAM}, {"family": socket.AF_INET}]
     differing = [
         (host, port, options)
         for host, port, options in itertools.product(NAMES[:2], [80, "http"], kinds)
