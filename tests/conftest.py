@@ -22,6 +22,16 @@ import pytest
 
 from helpers import LOOP_NAME, ErrorLog, connected, new_loop
 
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the tests, and the programs that they start, whatever started pytest.
+
+    A shell's `&` makes its children ignore SIGINT, and they theirs; tests that send one would wait.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 # Far above what any test needs: it ends a test that hangs, it measures nothing. A process that no
 # longer runs Python code is ended by pytest's own `faulthandler_timeout`.
 # The attacks (tests/attacks) can be told to go on for longer.
