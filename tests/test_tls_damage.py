@@ -127,13 +127,19 @@ def test_records_in_single_bytes_and_in_any_two_pieces_are_whole(loop, tls_engin
         assert outcome["error"] is None
 
 
+#: So often is asyncio asked for a case, if it says something else: a coin does not fall like this by chance.
+ATTEMPTS = 25
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("is_server", [False, True])
 def test_damage_in_the_handshake_raises_what_asyncio_raises(loop, tls_engine, version, is_server):
     for place in range(0, 600, 1 if ALL else 13):
         damage = [flip_a_bit, invert, cut_off][place % 3]
         play = functools.partial(play_handshake, version, is_server, damage, place)
-        assert loop.run_until_complete(play()) == on_asyncio(play), (damage.__name__, place)
+        outcome = loop.run_until_complete(play())
+        # Keys are new each time, and a damaged one is a point of the curve or is not: then there are two outcomes.
+        assert any(outcome == on_asyncio(play) for _ in range(ATTEMPTS)), (damage.__name__, place)
 
 
 @functools.cache
