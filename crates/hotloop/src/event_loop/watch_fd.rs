@@ -279,10 +279,6 @@ impl Loop {
         direction: Direction,
         watcher: Watcher,
     ) -> PyResult<()> {
-        if self.hooks.get().any(Hooks::PROCESS_EVENTS) {
-            // It may drop the event, or raise; the kernel has to report it again then.
-            return self.watch(this, fd, direction, watcher);
-        }
         self.put(this, fd, direction, watcher, |registry, poller, watcher| {
             registry.watch_once(poller, fd, direction, watcher)
         })
