@@ -107,18 +107,19 @@ impl Child {
         let py = this.py();
         let child = child.get();
         let waitpid = replaced_waitpid(py)?;
-        if let Some(waitpid) = waitpid {
-            return child.ended_for(this, fd, &waitpid);
-        }
-        let status = match child.pidfd.borrow().as_ref() {
-            Some(pidfd) => waitid(
-                WaitId::PidFd(pidfd.as_fd()),
-                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-            ),
-            None => return Ok(()),
-        };
-        if matches!(status, Ok(None)) {
-            return Ok(()); // not yet
+        let mut status = None;
+        if waitpid.is_none() {
+            let fetched = match child.pidfd.borrow().as_ref() {
+                Some(pidfd) => waitid(
+                    WaitId::PidFd(pidfd.as_fd()),
+                    WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+                ),
+                None => return Ok(()),
+            };
+            if matches!(fetched, Ok(None)) {
+                return Ok(()); // not yet
+            }
+            status = fetched.ok().flatten();
         }
         let Some(transport) = child.transport.take() else {
             return Ok(());
@@ -128,11 +129,11 @@ impl Child {
         drop(child.pidfd.take());
         let transport = transport.into_bound(py);
         let told = call::within_context(py, &child.context, || {
-            let code = match status
-                .ok()
-                .flatten()
-                .and_then(|status| return_code(&status))
-            {
+            let code = match waitpid {
+                Some(waitpid) => child.code_by(&waitpid)?,
+                None => status.and_then(|status| return_code(&status)),
+            };
+            let code = match code {
                 Some(code) => code,
                 None => child.known_code(&transport)?,
             };
@@ -142,37 +143,19 @@ impl Child {
         told.and(unwatched)
     }
 
-    /// The same where somebody has replaced `os.waitpid`, with which asyncio fetches the status at this moment.
-    fn ended_for(
-        &self,
-        this: &Bound<'_, Loop>,
-        fd: RawFd,
-        waitpid: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let py = this.py();
-        let Some(transport) = self.transport.take() else {
-            return Ok(());
-        };
-        // Whoever waits for the child is told even if an overridden `_remove_reader` raises.
-        let unwatched = this.get().unwatch_surely(this, fd, Direction::Read);
-        let transport = transport.into_bound(py);
-        let result = call::within_context(py, &self.context, || waitpid.call1((self.pid, 0)));
-        drop(self.pidfd.take());
-        let code: i32 = match result {
+    /// The exit status by somebody's own `os.waitpid`, with which asyncio fetches it at this moment; None if there is no
+    /// such child any more.
+    fn code_by(&self, waitpid: &Bound<'_, PyAny>) -> PyResult<Option<i32>> {
+        let py = waitpid.py();
+        match waitpid.call1((self.pid, 0)) {
             Ok(pair) => py
                 .import(intern!(py, "os"))?
                 .call_method1(intern!(py, "waitstatus_to_exitcode"), (pair.get_item(1)?,))?
-                .extract()?,
-            Err(error) if error.is_instance_of::<PyChildProcessError>(py) => {
-                self.known_code(&transport)?
-            }
-            Err(error) => return Err(error),
-        };
-        let told = call::within_context(py, &self.context, || {
-            let name = intern!(py, "_process_exited");
-            transport.call_method1(name, (code,)).map(drop)
-        });
-        told.and(unwatched)
+                .extract()
+                .map(Some),
+            Err(error) if error.is_instance_of::<PyChildProcessError>(py) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The loop drops its watchers: children go on without it. Whoever has a `Popen` object can still wait for its

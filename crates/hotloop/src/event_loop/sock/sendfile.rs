@@ -1,8 +1,8 @@
 //! sendfile(2) from a file to a socket, in as many calls as the socket's buffer makes of it.
 //!
 //! The kernel is given an offset, so the file's own position does not move; it is set once, when the operation ends,
-//! behind what was sent (later versions of asyncio also set it if nothing was). The file is asked for its descriptor anew before each call: one that was closed meanwhile must
-//! not have another file's bytes sent in its place.
+//! behind what was sent (later versions of asyncio also set it if nothing was). The file is asked for its descriptor
+//! anew before each call: one that was closed meanwhile must not have another file's bytes sent in its place.
 
 use std::cell::Cell;
 use std::io;
