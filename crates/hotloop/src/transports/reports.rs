@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::os::fd::RawFd;
 
 use hotloop_reactor::Direction;
+use pyo3::exceptions::PyOSError;
 use pyo3::exceptions::PyResourceWarning;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -59,6 +60,25 @@ impl Named<'_, '_> {
         let message = format!("protocol.{method}() failed");
         self.report(&this, &message, exception.as_any())
     }
+}
+
+/// What is said of an error after which a transport is useless. Those of the operating system are the peer's or the
+/// network's and only logged in debug mode; others are reported.
+pub(super) fn tell_of_fatal(
+    this: &Bound<'_, Loop>,
+    transport: &Bound<'_, PyAny>,
+    protocol: Option<&Bound<'_, PyAny>>,
+    message: &str,
+    exception: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    if exception.is_instance_of::<PyOSError>() {
+        return log_error(this, transport, message, exception);
+    }
+    let named = Named {
+        transport: Some(transport),
+        protocol,
+    };
+    named.report(this, message, exception)
 }
 
 /// In debug mode, logs an error that is nobody's fault, with its traceback.

@@ -1,14 +1,13 @@
 //! The end of a transport: `close`, `abort`, fatal errors, `connection_lost`.
 
 use hotloop_reactor::Direction;
-use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::event_loop::Loop;
 use crate::python::call;
 use crate::transports::object::Described;
-use crate::transports::reports::{self, Named};
+use crate::transports::reports;
 use crate::transports::stream::add_to_users;
 
 use super::Datagram;
@@ -55,8 +54,7 @@ impl Datagram {
         self.schedule_connection_lost(transport, error).and(stopped)
     }
 
-    /// An error after which the transport is useless. Those of the operating system are only logged in debug mode;
-    /// others are reported.
+    /// An error after which the transport is useless.
     pub(super) fn fatal_error(
         &self,
         transport: &Bound<'_, PyAny>,
@@ -64,19 +62,10 @@ impl Datagram {
         message: &str,
     ) -> PyResult<()> {
         let py = transport.py();
-        let is_os_error = error.is_instance_of::<PyOSError>(py);
         let exception = error.into_value(py).into_bound(py).into_any();
         if let Some(this) = self.event_loop(py) {
-            if is_os_error {
-                reports::log_error(&this, transport, message, &exception)?;
-            } else {
-                let protocol = self.protocol.get(py).map(|it| it.into_bound(py));
-                let named = Named {
-                    transport: Some(transport),
-                    protocol: protocol.as_ref(),
-                };
-                named.report(&this, message, &exception)?;
-            }
+            let protocol = self.protocol.get(py).map(|it| it.into_bound(py));
+            reports::tell_of_fatal(&this, transport, protocol.as_ref(), message, &exception)?;
         }
         self.force_close(transport, &exception)
     }
