@@ -72,6 +72,15 @@ def step(coroutine: Any) -> None:
         coroutine.close()
 
 
+def loop_class() -> Any:
+    """The class of the loop under test, to be subclassed."""
+    made = new_loop()
+    try:
+        return type(made)
+    finally:
+        made.close()
+
+
 def run_child(source: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``source`` in a fresh interpreter that can import this module, and collect its output."""
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]

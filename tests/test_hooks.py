@@ -19,16 +19,7 @@ from unittest import mock
 import pytest
 
 import helpers
-
-
-def loop_class():
-    """The class of the loop under test."""
-    made = helpers.new_loop()
-    try:
-        return type(made)
-    finally:
-        made.close()
-
+from helpers import loop_class
 
 HOOKS = (
     "_accept_connection",
@@ -448,7 +439,9 @@ def test_process_events_gets_keys_as_those_of_a_selector(loop):
         theirs.close()
 
 
-def test_a_loop_that_drops_its_events_delivers_nothing(loop):
+def deaf_loop():
+    """A loop that drops its events while ``deaf`` is set."""
+
     class Deaf(loop_class()):
         deaf = True
 
@@ -456,7 +449,11 @@ def test_a_loop_that_drops_its_events_delivers_nothing(loop):
             if not self.deaf:
                 super()._process_events(event_list)
 
-    own = Deaf()
+    return Deaf()
+
+
+def test_a_loop_that_drops_its_events_delivers_nothing(loop):
+    own = deaf_loop()
     ours, theirs = socket.socketpair()
     try:
         got = []
@@ -475,14 +472,7 @@ def test_a_loop_that_drops_its_events_delivers_nothing(loop):
 
 
 def test_an_event_that_is_dropped_comes_again_to_a_socket_call(loop):
-    class Deaf(loop_class()):
-        deaf = True
-
-        def _process_events(self, event_list):
-            if not self.deaf:
-                super()._process_events(event_list)
-
-    own = Deaf()
+    own = deaf_loop()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     try:

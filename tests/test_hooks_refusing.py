@@ -8,17 +8,7 @@ import socket
 
 import pytest
 
-import helpers
-from helpers import Recorder
-
-
-def loop_class():
-    """The class of the loop under test."""
-    made = helpers.new_loop()
-    try:
-        return type(made)
-    finally:
-        made.close()
+from helpers import Recorder, loop_class
 
 
 @pytest.fixture
