@@ -93,6 +93,19 @@ impl Loop {
     }
 
     fn iterate(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
+        // A callback that runs the loop again goes on when the inner iteration has ended.
+        let outer = self.turn.suspend();
+        let result = if self.turn.holds() {
+            self.end_turn(this.py())
+        } else {
+            Ok(())
+        };
+        let result = result.and_then(|()| self.run_iteration(this));
+        self.turn.resume(outer);
+        result
+    }
+
+    fn run_iteration(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
         let py = this.py();
         self.notice_changes(this)?;
         let timers = !self.timers.borrow().is_empty();
@@ -113,8 +126,15 @@ impl Loop {
             let Some(entry) = self.ready.borrow_mut().pop() else {
                 break;
             };
-            self.run_entry(this, entry)?;
+            self.turn.begin();
+            let result = self.run_entry(this, entry);
+            if self.turn.holds() {
+                result.and(self.end_turn(py))?;
+            } else {
+                result?;
+            }
         }
+        self.turn.suspend();
         // Python code looks for signals itself, and the wait for events does: this is for loops that do neither.
         let iteration = self.iteration.get().wrapping_add(1);
         self.iteration.set(iteration);

@@ -21,6 +21,7 @@ mod start_tls;
 mod state;
 mod subprocesses;
 mod timers;
+mod turn;
 mod views;
 mod wakeup;
 mod watch_fd;
@@ -157,6 +158,8 @@ pub(crate) struct Loop {
     sleeping: Cell<bool>,
     pub(crate) stopping: Cell<bool>,
     pub(crate) debug: Cell<bool>,
+    /// The callback that runs now.
+    pub(crate) turn: turn::Turn,
     pub(crate) thread_id: RefSlot,
     pub(crate) task_factory: RefSlot,
     /// The task of ours whose step was the last thing that ran, still marked as the current one (T6 of `tasks`).
@@ -214,6 +217,7 @@ impl Loop {
             sleeping: Cell::new(false),
             stopping: Cell::new(false),
             debug: Cell::new(false),
+            turn: turn::Turn::default(),
             thread_id: RefSlot::default(),
             task_factory: RefSlot::default(),
             still_current: RefSlot::default(),

@@ -119,7 +119,7 @@ impl Writer {
         let transport = self.transport(py)?;
         let transport = transport.bind(py);
         let closing = match Stream::untouched(&transport) {
-            Some(stream) => stream.is_closing(),
+            Some(stream) => stream.is_closing(&transport)?,
             None => transport
                 .call_method0(intern!(py, "is_closing"))?
                 .is_truthy()?,

@@ -104,7 +104,7 @@ fn writelines<'py>(
 }
 
 fn write_eof<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Stream::of(&slf).write_eof(py)?;
+    Stream::of(&slf).write_eof(&slf)?;
     Ok(none(py))
 }
 
@@ -153,6 +153,7 @@ fn call_connection_lost<'py>(
 }
 
 fn is_closing<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).settle(&slf)?;
     Ok(boolean(py, Stream::of(&slf).closing.get()))
 }
 
@@ -189,6 +190,7 @@ fn set_protocol<'py>(
     slf: Slf<'_, 'py>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
+    Stream::of(&slf).settle(&slf)?;
     let protocol = arguments.single("set_protocol", "protocol")?;
     Stream::of(&slf).set_protocol(&protocol)?;
     Ok(none(py))
@@ -212,6 +214,7 @@ fn get_extra_info<'py>(
             "BaseTransport.get_extra_info() missing 1 required positional argument: 'name'",
         )));
     };
+    Stream::of(&slf).settle(&slf)?;
     let extra = Stream::of(&slf).extra(&slf)?;
     if let Some(value) = extra.get_item(name)? {
         return Ok(value.into());
@@ -230,6 +233,7 @@ fn set_write_buffer_limits<'py>(
     slf: Slf<'_, 'py>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
+    Stream::of(&slf).settle(&slf)?;
     let [high, low] = arguments.named("set_write_buffer_limits", ["high", "low"])?;
     let named = make::dict(py)?;
     named.set_item(intern!(py, "high"), high)?;
@@ -251,10 +255,12 @@ fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<
 }
 
 fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).settle(&slf)?;
     Ok(Stream::of(&slf).waiting().into_pyobject(py)?.into())
 }
 
 fn make_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).settle(&slf)?;
     let stream = Stream::of(&slf);
     if stream.empty_waiter.is_some() {
         return Err(PyRuntimeError::new_err(Words(
@@ -278,6 +284,7 @@ fn reset_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> 
 }
 
 fn get_extra<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).settle(&slf)?;
     let extra = Stream::of(&slf).extra(&slf)?;
     if !extra.contains(intern!(py, "socket"))? {
         let socket = Stream::of(&slf).socket_for_info(py)?;
@@ -290,6 +297,7 @@ fn get_extra<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn get_sock<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).settle(&slf)?;
     Ok(Stream::of(&slf)
         .python_socket(py)?
         .map_or_else(|| none(py), Ref::from))
@@ -321,6 +329,7 @@ fn get_server<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 
 /// The queue's bytes, as a copy: looking at it must not change it.
 fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).settle(&slf)?;
     let waiting: Vec<u8> = Stream::of(&slf)
         .queue
         .borrow()
@@ -340,6 +349,7 @@ fn is_eof_written<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).settle(&slf)?;
     Ok(Stream::of(&slf).lost.get().into_pyobject(py)?.into())
 }
 
@@ -355,6 +365,7 @@ fn is_protocol_connected<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Re
 }
 
 fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
+    Stream::of(&slf).settle(&slf)?;
     Ok(boolean(py, Stream::of(&slf).protocol_paused.get()))
 }
 

@@ -17,6 +17,7 @@ use crate::python::make::Words;
 impl Stream {
     /// `transport.close()`: no more reading; `connection_lost(None)` when what waits has been sent.
     pub(super) fn close(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.settle(transport)?;
         if self.closing.replace(true) {
             return Ok(());
         }
@@ -41,6 +42,7 @@ impl Stream {
         }
         let py = transport.py();
         let mut stopped = Ok(());
+        self.send_held_blindly();
         let dropped = self.queue.borrow_mut().clear();
         if !dropped.is_empty() {
             stopped = self.stop_watching(py, Direction::Write);

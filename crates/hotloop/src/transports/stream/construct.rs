@@ -18,6 +18,7 @@ use crate::transports::tls::Tls;
 use crate::transports::{HIGH_WATER, LOW_WATER};
 
 use super::Stream;
+use super::burst::Burst;
 use super::owner::Owner;
 use crate::python::make;
 
@@ -114,6 +115,7 @@ pub(crate) fn new_stream<'py>(
         feed: Cell::new(None),
         protocol_connected: Cell::new(false),
         queue: RefCell::new(WriteQueue::new()),
+        burst: Burst::default(),
         high_water: Cell::new(HIGH_WATER),
         low_water: Cell::new(LOW_WATER),
         protocol_paused: Cell::new(false),

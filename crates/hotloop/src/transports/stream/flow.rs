@@ -11,6 +11,9 @@ use super::Stream;
 impl Stream {
     /// The number of bytes that wait to be sent.
     pub(super) fn waiting(&self) -> usize {
+        if self.is_held() {
+            return 0;
+        }
         self.queue.borrow().len()
     }
 

@@ -11,6 +11,7 @@
 //! loop owns the bare descriptor, and makes the Python socket when somebody asks for it.
 
 mod attributes;
+mod burst;
 mod close;
 mod construct;
 mod flow;
@@ -34,6 +35,7 @@ use crate::python::{Ref, RefSlot};
 use crate::streams::Feed;
 use crate::transports::object::{self, Object};
 
+use burst::Burst;
 pub(crate) use construct::{Options, Origin, new_stream};
 use owner::Owner;
 pub(crate) use owner::{add_to_users, socket_of_accepted};
@@ -62,6 +64,7 @@ pub(crate) struct Stream {
     /// False until a protocol is set; `connection_lost` is not called then.
     protocol_connected: Cell<bool>,
     queue: RefCell<WriteQueue<Piece>>,
+    burst: Burst,
     high_water: Cell<usize>,
     low_water: Cell<usize>,
     protocol_paused: Cell<bool>,
@@ -112,8 +115,9 @@ impl Stream {
     }
 
     /// `transport.is_closing()`.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing.get()
+    pub(crate) fn is_closing(&self, transport: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.settle(transport)?;
+        Ok(self.closing.get())
     }
 
     /// The descriptor is ready: the registry's watcher runs.

@@ -51,6 +51,7 @@ impl State for Stream {
 
 impl Described for Stream {
     fn describe(&self, transport: &Bound<'_, PyAny>) -> PyResult<String> {
+        self.settle(transport)?;
         let closed = matches!(*self.owner.borrow(), Owner::Closed);
         let closing = self.closing.get();
         let this = self.event_loop(transport.py());

@@ -104,9 +104,21 @@ impl Stream {
         if self.lost.get() > 0 {
             return self.count_lost_write(transport.py()).map(|()| false);
         }
+        let hold = self.may_hold(transport.py(), bytes.len());
+        if self.is_held() {
+            self.queue.borrow_mut().push(piece(0));
+            return if hold {
+                Ok(false)
+            } else {
+                self.send_held(transport)
+            };
+        }
         if !self.queue.borrow().is_empty() {
             self.queue.borrow_mut().push(piece(0));
             return Ok(true);
+        }
+        if hold {
+            return self.hold(transport, piece(0)).map(|()| false);
         }
         let Some(fd) = self.fd() else {
             return Ok(false);
@@ -160,24 +172,31 @@ impl Stream {
         if self.lost.get() > 0 {
             return self.count_lost_write(py);
         }
-        let waited = !self.queue.borrow().is_empty();
+        self.may_hold(py, 0); // it counts as a write, but takes along what was held
+        let waited = !self.is_held() && !self.queue.borrow().is_empty();
         for piece in pieces {
             self.queue.borrow_mut().push(piece);
         }
-        if waited {
+        if waited || self.send_held(transport)? {
             return self.maybe_pause_protocol(transport);
         }
-        let Some(fd) = self.fd() else { return Ok(()) };
+        Ok(())
+    }
+
+    /// Sends as much of the queue as the kernel takes in one call, and watches for room for the rest; returns
+    /// whether there is a rest. Nothing has waited for room before.
+    pub(super) fn send_queue(&self, transport: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Some(fd) = self.fd() else {
+            return Ok(false);
+        };
         let flushed = self.queue.borrow_mut().flush(fd);
         match flushed {
-            Ok(_) if self.queue.borrow().is_empty() => Ok(()),
-            Ok(_) => {
-                self.watch_for_room(transport)?;
-                self.maybe_pause_protocol(transport)
-            }
+            Ok(_) if self.queue.borrow().is_empty() => Ok(false),
+            Ok(_) => self.watch_for_room(transport).map(|()| true),
             Err(error) => {
-                let error = os_error(py, &error);
+                let error = os_error(transport.py(), &error);
                 self.fatal_error(transport, error, WRITE_FAILED)
+                    .map(|()| false)
             }
         }
     }
@@ -248,7 +267,9 @@ impl Stream {
     }
 
     /// `transport.write_eof()`: after what waits was sent.
-    pub(super) fn write_eof(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn write_eof(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        self.settle(transport)?;
         if self.closing.get() || self.eof_written.replace(true) {
             return Ok(());
         }

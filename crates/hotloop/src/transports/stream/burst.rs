@@ -1,0 +1,131 @@
+//! Split writes: the pieces of one answer leave in one system call.
+//!
+//! Many protocols write an answer in pieces out of one callback, a head and then a body. Sent one by one, as
+//! asyncio does, each costs a system call and a segment. A stream learns the habit: after two callbacks that wrote
+//! at least `n` times each (n > 1), the first n - 1 writes of the next one are held, and the n-th takes them along.
+//!
+//! What is held counts as sent. Whoever could see that it is not sends it: every method and attribute that tells of
+//! the queue, of the socket or of the connection's state. What a callback leaves held is sent when it ends
+//! ([`crate::event_loop`]'s turn), in the context of the write. So only two things differ from a send at once:
+//! a peer that is asked by blocking the loop's thread in the middle of such a callback has not got the bytes yet,
+//! and an error or a full socket shows some lines later, in the same callback.
+
+use std::cell::Cell;
+
+use pyo3::prelude::*;
+
+use crate::python::call;
+
+use super::Stream;
+use super::write::Piece;
+
+/// The most that is held, in bytes; beyond it a system call of its own weighs little.
+const MOST: usize = 16 * 1024;
+
+/// How often a stream writes in one callback.
+#[derive(Default)]
+pub(super) struct Burst {
+    /// The callback that wrote last.
+    turn: Cell<u32>,
+    /// How often it has written.
+    writes: Cell<u8>,
+    /// How often the one before it wrote.
+    before: Cell<u8>,
+    /// How many writes are expected of it.
+    expected: Cell<u8>,
+    /// Whether what is in the queue is held, and not waiting for room.
+    held: Cell<bool>,
+}
+
+impl Burst {
+    /// Counts a write in a turn, and returns whether more are expected to follow.
+    #[inline]
+    fn count(&self, turn: u32) -> bool {
+        if self.turn.replace(turn) == turn {
+            self.writes.set(self.writes.get().saturating_add(1));
+        } else {
+            let last = self.writes.replace(1);
+            self.expected.set(last.min(self.before.replace(last)));
+        }
+        self.writes.get() < self.expected.get()
+    }
+}
+
+impl Stream {
+    /// Whether the queue is held, and not waiting for room.
+    #[inline]
+    pub(super) fn is_held(&self) -> bool {
+        self.burst.held.get()
+    }
+
+    /// Counts a write, and returns whether it may be held.
+    #[inline]
+    pub(super) fn may_hold(&self, py: Python<'_>, size: usize) -> bool {
+        let Some(this) = self.event_loop(py) else {
+            return false;
+        };
+        let Some(turn) = this.get().turn.number() else {
+            return false;
+        };
+        self.burst.count(turn) && self.queue.borrow().len() + size <= MOST
+    }
+
+    /// Holds the first write of a burst until the next one or the end of the callback. The queue is empty.
+    pub(super) fn hold(&self, transport: &Bound<'_, PyAny>, piece: Piece) -> PyResult<()> {
+        let py = transport.py();
+        let Some(this) = self.event_loop(py) else {
+            return Ok(());
+        };
+        // As if the kernel had refused: the context of whatever follows from this write.
+        drop(self.write_context.replace(Some(self.callback_context(py)?)));
+        this.get().turn.hold(transport.into());
+        self.burst.held.set(true);
+        self.queue.borrow_mut().push(piece);
+        Ok(())
+    }
+
+    /// Sends what is held; returns whether something waits for room now.
+    pub(super) fn send_held(&self, transport: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.burst.held.set(false);
+        self.send_queue(transport)
+    }
+
+    /// Sends what is held, because somebody looks.
+    #[inline]
+    pub(super) fn settle(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.is_held() && self.send_held(transport)? {
+            return self.maybe_pause_protocol(transport);
+        }
+        Ok(())
+    }
+
+    /// Sends what is held, as far as the kernel takes it, when the connection ends anyway.
+    pub(super) fn send_held_blindly(&self) {
+        if self.burst.held.replace(false)
+            && let Some(fd) = self.fd()
+        {
+            let _ = self.queue.borrow_mut().flush(fd);
+        }
+    }
+
+    /// The callback that wrote has ended.
+    pub(crate) fn end_of_turn(&self, transport: &Bound<'_, PyAny>, may_send: bool) -> PyResult<()> {
+        let py = transport.py();
+        if !self.is_held() {
+            return Ok(());
+        }
+        if !may_send {
+            self.burst.held.set(false);
+            drop(self.queue.borrow_mut().clear());
+            return Ok(());
+        }
+        let Some(context) = self.write_context.get(py) else {
+            return self.settle(transport);
+        };
+        match call::within_context(py, &context, || self.settle(transport)) {
+            // It was reported when the connection was given up.
+            Err(error) if self.lost.get() > 0 && !call::ends_the_loop(py, &error) => Ok(()),
+            result => result,
+        }
+    }
+}
