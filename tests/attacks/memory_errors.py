@@ -143,6 +143,7 @@ class Attack:
         self.judge(error)
         if last == 0:  # whether anything was refused is seen by the outcome alone
             self.reached = error is not None or bool(self.reported)
+        error = None  # its traceback holds what was open
         if self.attempt(None) is not None:
             self.fault("the same without a fault failed")
         faulthandler.cancel_dump_traceback_later()
