@@ -229,7 +229,7 @@ def test_a_signal_pair_that_is_given_up_while_it_is_read_is_not_read_again(loop)
 
 
 def test_what_is_thrown_out_of_the_ready_queue_is_reported_again_to_a_sock_call(loop, pair):
-    """asyncio watches a descriptor until it is served, so there an emptied queue only delays."""
+    """As on asyncio, which watches a descriptor until it is served: an emptied queue only delays."""
 
     def interrupt():
         raise KeyboardInterrupt
