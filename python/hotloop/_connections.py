@@ -81,10 +81,11 @@ _FALSE_OR_ZERO = {"ssl", "family", "proto", "flags", "interleave", "all_errors"}
 
 def _are_defaults(options: dict[str, Any], known: frozenset[str]) -> bool:
     """Whether the options say nothing; False for unknown ones, which asyncio's method refuses."""
-    return all(
-        name in known and (value is None or (not value and name in _FALSE_OR_ZERO))
-        for name, value in options.items()
-    )
+    for name in options:  # not `.items()`: CPython does not survive a refused allocation there
+        value = options[name]
+        if name not in known or not (value is None or (not value and name in _FALSE_OR_ZERO)):
+            return False
+    return True
 
 
 def _options_of(method: Any, function: Any) -> frozenset[str]:

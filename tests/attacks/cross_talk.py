@@ -11,23 +11,25 @@ prints one line of JSON. A single foreign byte makes the exit status 1.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import collections
 import contextlib
-import gc
-import importlib
-import json
-import os
 import random
 import socket
 import sys
 import time
 
+from attack_program import (
+    EXPECTED,
+    count_descriptors,
+    finish,
+    left_since,
+    make_loop,
+    option_parser,
+)
+
 #: Bytes of a secret; a stream is its secret again and again.
 LENGTH = 8
-#: What ends a connection in this attack and is nobody's mistake.
-EXPECTED = (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError)
 
 
 class Foreign(Exception):
@@ -245,36 +247,27 @@ class Client(asyncio.Protocol):
 
 def main(argv: list[str]) -> int:
     """Run the attack; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--loop", default="hotloop", help="hotloop, asyncio or uvloop")
+    parser = option_parser(__doc__, "send a byte to a wrong connection now and then")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--workers", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument(
-        "--break-it", action="store_true", help="send a byte to a wrong connection now and then"
-    )
     arguments = parser.parse_args(argv)
-    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().getrandbits(32)
-    loop = importlib.import_module(arguments.loop).new_event_loop()
-    before = len(os.listdir("/proc/self/fd"))
-    attack = Attack(loop, seed, arguments.break_it)
+    loop = make_loop(arguments.loop)
+    before = count_descriptors()
+    attack = Attack(loop, arguments.seed, arguments.break_it)
     try:
         loop.run_until_complete(attack.run(arguments.seconds, arguments.workers))
-        gc.collect()
-        loop.run_until_complete(asyncio.sleep(0))
-        left = len(os.listdir("/proc/self/fd")) - before
+        left = left_since(before, loop)
     finally:
         loop.close()
     result = {
         "loop": arguments.loop,
-        "seed": seed,
+        "seed": arguments.seed,
         "foreign": attack.foreign[:5],
         "descriptors left": left,
         **attack.counts,
         "errors": dict(attack.errors),
     }
-    print(json.dumps(result))
-    return 1 if attack.foreign else 0
+    return finish(result, attack.foreign)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,12 @@ prints one line of JSON; the exit status is 1 if anything else was raised or rep
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import asyncio.constants
 import collections
 import errno
 import faulthandler
-import gc
-import importlib
-import json
+import functools
 import os
 import random
 import resource
@@ -29,12 +26,18 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 
+from attack_program import (
+    EXPECTED,
+    count_descriptors,
+    finish,
+    left_since,
+    make_loop,
+    option_parser,
+)
+
 HANG = 60
 #: Seconds that a server rests after EMFILE: a second in asyncio, which would be most of the storm.
 REST = 0.01
-#: What a program that has no descriptors left may get. asyncio's own subprocess code reports the lack of a pipe as a
-#: child that is gone.
-EXPECTED = (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError)
 
 
 class Storm:
@@ -84,7 +87,7 @@ class Storm:
         """Little room most of the time, none sometimes."""
         while time.monotonic() < self.ends:
             # A new descriptor gets the lowest number that is free: so many can be had.
-            used = len(os.listdir("/proc/self/fd"))
+            used = count_descriptors()
             room = self.choose.choice([0, 1, 2, 3, 5, 8, 20])
             resource.setrlimit(resource.RLIMIT_NOFILE, (used + room, self.most[1]))
             await asyncio.sleep(self.choose.random() * 0.01)
@@ -119,6 +122,7 @@ class Storm:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             self.counts["refused"] += 1
         elif isinstance(error, EXPECTED):
+            # asyncio's own subprocess code reports the lack of a pipe as a child that is gone.
             self.counts[type(error).__name__] += 1
         else:
             traceback.print_exception(error)
@@ -175,31 +179,22 @@ class Storm:
 
 def main(argv: list[str]) -> int:
     """Run the storm; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--loop", default="hotloop", help="hotloop, asyncio or uvloop")
+    parser = option_parser(__doc__, "lose a descriptor when there is none")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--workers", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument(
-        "--break-it", action="store_true", help="lose a descriptor when there is none"
-    )
     arguments = parser.parse_args(argv)
-    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().getrandbits(32)
     faulthandler.dump_traceback_later(arguments.seconds + HANG, exit=True)
     asyncio.constants.ACCEPT_RETRY_DELAY = REST
-    make = importlib.import_module(arguments.loop).new_event_loop
+    make = functools.partial(make_loop, arguments.loop)
     loop = make()
     asyncio.set_event_loop(loop)  # where child watchers look for it, up to 3.11
-    before = len(os.listdir("/proc/self/fd"))
-    storm = Storm(loop, make, seed)
+    before = count_descriptors()
+    storm = Storm(loop, make, arguments.seed)
     if arguments.break_it:
         storm.datagrams = forgetful(storm.datagrams)  # type: ignore[method-assign]
     try:
         loop.run_until_complete(storm.run(arguments.seconds, arguments.workers))
-        gc.collect()
-        loop.run_until_complete(asyncio.sleep(0))
-        left = len(os.listdir("/proc/self/fd")) - before
-        if left:
+        if left := left_since(before, loop):
             storm.faults.append(f"{left} descriptors left")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, storm.most)
@@ -208,12 +203,11 @@ def main(argv: list[str]) -> int:
     faulthandler.cancel_dump_traceback_later()
     result = {
         "loop": arguments.loop,
-        "seed": seed,
+        "seed": arguments.seed,
         "counts": storm.counts,
         "faults": storm.faults[:5],
     }
-    print(json.dumps(result))
-    return 1 if storm.faults else 0
+    return finish(result, storm.faults)
 
 
 def forgetful(datagrams: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

@@ -11,12 +11,10 @@ prints one line of JSON; the exit status is 1 if a child failed, a byte was fore
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import collections
+import functools
 import gc
-import importlib
-import json
 import os
 import random
 import signal
@@ -26,9 +24,16 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
-CERTIFICATE = Path(__file__).resolve().parent.parent / "data" / "localhost.pem"
+from attack_program import (
+    CERTIFICATE,
+    count_descriptors,
+    finish,
+    left_since,
+    make_loop,
+    option_parser,
+)
+
 HANG = 60
 
 
@@ -83,7 +88,7 @@ class Attack:
     """One run."""
 
     def __init__(self, loop_name: str, seed: int, break_it: bool) -> None:
-        self.make = importlib.import_module(loop_name).new_event_loop
+        self.make = functools.partial(make_loop, loop_name)
         self.loop = self.make()
         self.choose = random.Random(seed)
         self.break_it = break_it
@@ -254,31 +259,22 @@ class Attack:
 
 def main(argv: list[str]) -> int:
     """Run the attack; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--loop", default="hotloop", help="hotloop or asyncio")
+    parser = option_parser(__doc__, "children write to the connections of the parent")
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument(
-        "--break-it", action="store_true", help="children write to the parent's connections"
-    )
     arguments = parser.parse_args(argv)
-    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().getrandbits(32)
     warnings.simplefilter("ignore")  # of forks with threads (3.12), and of what a child leaves open
-    before = len(os.listdir("/proc/self/fd"))
-    attack = Attack(arguments.loop, seed, arguments.break_it)
+    before = count_descriptors()
+    attack = Attack(arguments.loop, arguments.seed, arguments.break_it)
     attack.run(arguments.rounds)
-    gc.collect()
-    left = len(os.listdir("/proc/self/fd")) - before
-    if left:
+    if left := left_since(before):
         attack.faults.append(f"{left} descriptors left")
     result = {
         "loop": arguments.loop,
-        "seed": seed,
+        "seed": arguments.seed,
         "counts": attack.counts,
         "faults": attack.faults[:5],
     }
-    print(json.dumps(result))
-    return 1 if attack.faults else 0
+    return finish(result, attack.faults)
 
 
 if __name__ == "__main__":

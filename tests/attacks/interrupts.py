@@ -11,11 +11,9 @@ prints one line of JSON; the exit status is 1 if anything was lost, doubled or o
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import collections
-import importlib
-import json
+import functools
 import os
 import random
 import signal
@@ -23,13 +21,17 @@ import sys
 import threading
 import time
 
+from attack_program import count_descriptors, finish, make_loop, option_parser
+
 
 class Attack:
     """One run."""
 
     def __init__(self, loop_name: str, seed: int, lose: bool) -> None:
-        self.module = importlib.import_module(loop_name)
-        self.loop = self.module.new_event_loop()
+        self.make = functools.partial(make_loop, loop_name)
+        self.loop = self.make()
+        #: On others, an interrupted `close()` cannot be repeated.
+        self.may_close = loop_name == "hotloop"
         self.choose = random.Random(seed)
         self.lose = lose
         self.armed = threading.Semaphore(0)
@@ -51,9 +53,6 @@ class Attack:
             os.kill(os.getpid(), signal.SIGINT)
             self.answered.acquire()
 
-    def descriptors(self) -> int:
-        return len(os.listdir("/proc/self/fd"))
-
     def interrupted(self, number: int, frame: object) -> None:
         self.handled += 1
         raise KeyboardInterrupt
@@ -74,7 +73,7 @@ class Attack:
     def round(self) -> None:
         kind = self.choose.choice(
             ["idle", "busy", "tasks", "sockets", "closing"]
-            if self.module.__name__ == "hotloop"
+            if self.may_close
             else ["idle", "busy", "tasks", "sockets"]
         )
         self.kinds[kind] += 1
@@ -87,9 +86,9 @@ class Attack:
             schedule = self.choose.choice([loop.call_soon, loop.call_soon_threadsafe])
             schedule(seen.append, number)
         if kind == "closing":
-            descriptors = self.descriptors()
+            descriptors = count_descriptors()
             # More than can be closed before the interrupt comes.
-            self.spare = [self.module.new_event_loop() for _ in range(20)]
+            self.spare = [self.make() for _ in range(20)]
         going = True
 
         def busy() -> None:
@@ -123,7 +122,7 @@ class Attack:
             for closing in self.spare:
                 closing.close()
             self.spare.clear()
-            if self.descriptors() != descriptors:
+            if count_descriptors() != descriptors:
                 self.faults.append("closing: descriptors left open")
             return
         if loop.is_running() or asyncio._get_running_loop() is not None:
@@ -148,25 +147,20 @@ class Attack:
 
 def main(argv: list[str]) -> int:
     """Run the attack; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--loop", default="hotloop", help="hotloop, asyncio or uvloop")
+    parser = option_parser(__doc__, "pretend that a callback was lost")
     parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--break-it", action="store_true", help="pretend that a callback was lost")
     arguments = parser.parse_args(argv)
-    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().getrandbits(32)
-    attack = Attack(arguments.loop, seed, arguments.break_it)
+    attack = Attack(arguments.loop, arguments.seed, arguments.break_it)
     attack.run(arguments.count)
     result = {
         "loop": arguments.loop,
-        "seed": seed,
+        "seed": arguments.seed,
         "sent": attack.sent,
         "handled": attack.handled,
         "faults": attack.faults[:5],
         "kinds": attack.kinds,
     }
-    print(json.dumps(result))
-    return 1 if attack.faults else 0
+    return finish(result, attack.faults)
 
 
 if __name__ == "__main__":

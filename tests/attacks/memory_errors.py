@@ -16,14 +16,13 @@ import argparse
 import asyncio
 import collections
 import contextlib
-import contextvars
 import faulthandler
+import functools
 import gc
 import importlib
 import json
 import os
 import re
-import socket
 import sys
 import threading
 import time
@@ -32,6 +31,9 @@ import types
 import warnings
 from collections.abc import Awaitable, Callable
 
+from attack_program import finish
+from memory_scenarios import SCENARIOS
+
 #: Seconds after which a scenario whose wake-up was refused is given up by its own loop.
 GIVE_UP = 0.2
 #: Seconds after which a process that does nothing any more is ended.
@@ -39,178 +41,12 @@ HANG = 20
 #: Errors that are no answer to a refused allocation.
 WRONG = (SystemError, AssertionError)
 #: What CPython 3.11 and 3.12 themselves make of a frame that they have no memory for; the second if the function, which is
-#: one written in Python, was called from C. (Native functions that fail without an exception are `<built-in ...>`.)
+#: one written in Python, was called from C. (Native functions that fail without an exception are `<built-in ...>`.) And what
+#: `SSLObject.getpeercert()` raises: see `interpreter_memory_errors.py`.
 INTERPRETERS_OWN = re.compile(
     "error return without exception set|<function .*> returned NULL without setting an exception"
+    "|<class 'ssl.SSLError'> returned a result with an exception set"
 )
-
-
-class Echo(asyncio.Protocol):
-    """Sends back what comes, and keeps it; ``done`` is settled at the end or when enough has come."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, enough: int, answer: bool) -> None:
-        self.done = loop.create_future()
-        self.enough = enough
-        self.answer = answer
-        self.got = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self.got += len(data)
-        if self.answer:
-            self.transport.write(data)
-        if self.got >= self.enough:
-            self.settle()
-
-    def datagram_received(self, data: bytes, addr: object) -> None:
-        self.data_received(data)
-
-    def error_received(self, exc: OSError) -> None:
-        self.settle()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self.settle()
-
-    def settle(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-
-async def callbacks(loop: asyncio.AbstractEventLoop) -> None:
-    context = contextvars.copy_context()
-    seen: list[int] = []
-    handles = [
-        loop.call_soon(seen.append, 1),
-        loop.call_soon(seen.append, 2, context=context),
-        loop.call_soon_threadsafe(seen.append, 3),
-        loop.call_later(0.001, seen.append, 4),
-        loop.call_at(loop.time() + 100, seen.append, 5),
-    ]
-    for handle in handles[1::3]:
-        handle.cancel()
-    await asyncio.sleep(0.002)
-    handles[-1].cancel()
-    repr(handles)
-    task = loop.create_task(asyncio.sleep(0, 1))
-    await asyncio.gather(task, asyncio.wait_for(asyncio.sleep(0), 5))
-
-
-async def readers(loop: asyncio.AbstractEventLoop) -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.setblocking(False)
-        came = loop.create_future()
-        try:
-            loop.add_reader(ours, lambda: came.done() or came.set_result(ours.recv(10)))
-            loop.add_writer(theirs.fileno(), theirs.send, b"x")
-            await came
-        finally:
-            loop.remove_reader(ours)
-            loop.remove_writer(theirs)
-
-
-async def echo(loop: asyncio.AbstractEventLoop) -> None:
-    with contextlib.ExitStack() as opened:
-        pair = [opened.enter_context(end) for end in socket.socketpair()]
-        for end in pair:
-            end.setblocking(False)
-        size = 100_000
-        first, second = Echo(loop, size + 2, False), Echo(loop, size + 2, True)
-        for end, protocol in zip(pair, (first, second), strict=True):
-            transport, _ = await loop.connect_accepted_socket(lambda p=protocol: p, end)
-            opened.callback(transport.abort)
-            repr(transport)
-        first.transport.write(b"x" * size)
-        first.transport.writelines([b"y", bytearray(b"z")])
-        await first.done
-        first.transport.get_extra_info("peername")
-        first.transport.write_eof()
-        await second.done
-
-
-async def servers(loop: asyncio.AbstractEventLoop) -> None:
-    server = await loop.create_server(lambda: Echo(loop, 1, True), "127.0.0.1", 0)
-    try:
-        address = server.sockets[0].getsockname()
-        transport, client = await loop.create_connection(lambda: Echo(loop, 1, False), *address)
-        try:
-            transport.write(b"x")
-            await client.done
-        finally:
-            transport.abort()
-    finally:
-        server.close()
-        await asyncio.sleep(0)
-
-
-async def datagrams(loop: asyncio.AbstractEventLoop) -> None:
-    def made() -> Echo:
-        return Echo(loop, 3, False)
-
-    receiver, received = await loop.create_datagram_endpoint(made, local_addr=("127.0.0.1", 0))
-    try:
-        address = receiver.get_extra_info("sockname")
-        sender, _ = await loop.create_datagram_endpoint(made, remote_addr=address)
-        try:
-            for data in (b"x", bytearray(b"y"), memoryview(b"z")):
-                sender.sendto(data)
-            await received.done
-        finally:
-            sender.abort()
-    finally:
-        receiver.close()
-
-
-async def sockets(loop: asyncio.AbstractEventLoop) -> None:
-    with contextlib.ExitStack() as opened:
-        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
-        client = opened.enter_context(socket.socket())
-        for each in (listener, client):
-            each.setblocking(False)
-        accepting = loop.create_task(loop.sock_accept(listener))
-        try:
-            await loop.sock_connect(client, listener.getsockname())
-            server = opened.enter_context((await accepting)[0])
-        finally:
-            accepting.cancel()
-        receiving = loop.create_task(loop.sock_recv(server, 100))
-        await asyncio.sleep(0)
-        await loop.sock_sendall(client, b"one")
-        assert await receiving == b"one"
-        await loop.sock_sendall(server, b"two")
-        assert await loop.sock_recv_into(client, bytearray(10)) == 3
-
-
-async def pipes(loop: asyncio.AbstractEventLoop) -> None:
-    with contextlib.ExitStack() as opened:
-        read, write = os.pipe()
-        opened.callback(os.close, write)
-        reading = opened.enter_context(open(read, "rb", 0))
-        writing = opened.enter_context(open(os.dup(write), "wb", 0))
-        receiver, received = await loop.connect_read_pipe(lambda: Echo(loop, 3, False), reading)
-        opened.callback(receiver.close)
-        sender, _ = await loop.connect_write_pipe(lambda: Echo(loop, 1, False), writing)
-        opened.callback(sender.abort)
-        sender.write(b"one")
-        await received.done
-
-
-async def nothing(loop: asyncio.AbstractEventLoop) -> None:
-    await asyncio.sleep(0)
-
-
-SCENARIOS: dict[str, Callable[[asyncio.AbstractEventLoop], Awaitable[None]]] = {
-    "lifecycle": nothing,
-    "callbacks": callbacks,
-    "readers": readers,
-    "echo": echo,
-    "servers": servers,
-    "datagrams": datagrams,
-    "sockets": sockets,
-    "pipes": pipes,
-}
 
 
 def keep_code_objects() -> list[list[types.CodeType]]:
@@ -245,13 +81,17 @@ class Attack:
     """One scenario, again and again."""
 
     def __init__(self, loop_name: str, scenario: str) -> None:
-        self.make_loop = importlib.import_module(loop_name).new_event_loop
+        module = importlib.import_module(loop_name)
+        self.make_loop = module.new_event_loop
+        if scenario == "tasks" and loop_name == "hotloop":
+            self.make_loop = functools.partial(module.EventLoop, native_tasks=True)
         self.scenario = scenario
         self.outcomes: collections.Counter[str] = collections.Counter()
         self.faults: list[str] = []
         self.reported: list[BaseException] = []
         self.where: object = None
-        self.left = 0
+        #: Which descriptors were left by which positions.
+        self.left: dict[str, list[str]] = {}
         self.loop: asyncio.AbstractEventLoop | None = None
         #: Whether the scenario has as many allocations as the plan's position.
         self.reached = False
@@ -276,6 +116,7 @@ class Attack:
             os.close(reading)
             self.outcomes.clear()
             self.faults.clear()
+            self.left.clear()
             self.one(first, last)
             report = [self.outcomes, self.faults, self.left, self.reached]
             os.write(writing, json.dumps(report).encode())
@@ -290,7 +131,7 @@ class Attack:
         outcomes, faults, left, reached = json.loads(written)
         self.outcomes.update(outcomes)
         self.faults += faults
-        self.left += left
+        self.left.update(left)
         return bool(reached)
 
     def one(self, first: int, last: int) -> None:
@@ -302,11 +143,13 @@ class Attack:
         self.judge(error)
         if last == 0:  # whether anything was refused is seen by the outcome alone
             self.reached = error is not None or bool(self.reported)
+        error = None  # its traceback holds what was open
         if self.attempt(None) is not None:
             self.fault("the same without a fault failed")
         faulthandler.cancel_dump_traceback_later()
         # Not a fault: a program that is refused memory between opening and its `with` leaves some on every loop.
-        self.left = self.descriptors() - before
+        if left := self.descriptors() - before:
+            self.left[str(first)] = sorted(left)
 
     def attempt(self, plan: tuple[int, int] | None) -> BaseException | None:
         """Run the scenario once on a loop of its own; return what it raised."""
@@ -404,9 +247,14 @@ class Attack:
         if error is not None:
             traceback.print_exception(error)
 
-    def descriptors(self) -> int:
+    def descriptors(self) -> set[str]:
+        """What is open, by name: two sockets never have the same."""
         gc.collect()
-        return len(os.listdir("/proc/self/fd"))
+        found = set()
+        for number in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(FileNotFoundError):  # the descriptor of the listing
+                found.add(os.readlink(f"/proc/self/fd/{number}"))
+        return found
 
 
 def main(argv: list[str]) -> int:
@@ -421,24 +269,31 @@ def main(argv: list[str]) -> int:
         "--lasting", action="store_true", help="refuse every allocation from the position on"
     )
     parser.add_argument(
+        "--show-left", action="store_true", help="print which positions left which descriptors"
+    )
+    parser.add_argument(
         "--break-it", choices=["error", "abort"], help="answer with a wrong error, or abort"
     )
     arguments = parser.parse_args(argv)
     if arguments.break_it:
         SCENARIOS[arguments.scenario] = mistaken(SCENARIOS[arguments.scenario], arguments.break_it)
+    if arguments.scenario.startswith("tls-"):
+        os.environ["HOTLOOP_TLS"] = arguments.scenario.removeprefix("tls-")
     warnings.simplefilter("ignore")  # what could not be closed is reported when it is dropped
     sys.unraisablehook = lambda unraisable: None
     attack = Attack(arguments.loop, arguments.scenario)
     attack.run(arguments.first, arguments.last, arguments.step, arguments.lasting)
+    if arguments.show_left:
+        for position, names in attack.left.items():
+            print(position, *names)
     result = {
         "loop": arguments.loop,
         "scenario": arguments.scenario,
         "outcomes": attack.outcomes,
-        "descriptors left": attack.left,
-        "faults": attack.faults[:5],
+        "descriptors left": len(attack.left),
+        "faults": attack.faults[:20],
     }
-    print(json.dumps(result))
-    return 1 if attack.faults else 0
+    return finish(result, attack.faults)
 
 
 def mistaken(

@@ -9,14 +9,10 @@ prints a line of progress for each tenth and one line of JSON at the end; the ex
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import collections
 import contextlib
 import gc
-import importlib
-import json
-import os
 import random
 import ssl
 import sys
@@ -25,10 +21,18 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-CERTIFICATE = Path(__file__).resolve().parent.parent / "data" / "localhost.pem"
+from attack_program import (
+    CERTIFICATE,
+    EXPECTED,
+    count_descriptors,
+    finish,
+    left_since,
+    make_loop,
+    option_parser,
+)
+
 #: What the resident memory may gain between the end of the warm-up and the end, in KiB: the allocator's own steps.
 SLACK_KIB = 16 * 1024
-EXPECTED = (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError)
 
 
 class Soak:
@@ -102,7 +106,7 @@ class Soak:
         return {
             "resident KiB": int(fields["VmRSS"].split()[0]),
             "threads": int(fields["Threads"]),
-            "descriptors": len(os.listdir("/proc/self/fd")),
+            "descriptors": count_descriptors(),
             "tasks": len(asyncio.all_tasks()),
         }
 
@@ -204,33 +208,26 @@ class Soak:
 
 def main(argv: list[str]) -> int:
     """Run the soak; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--loop", default="hotloop", help="hotloop, asyncio or uvloop")
+    parser = option_parser(__doc__, "leak 100 kB with each exchange")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--workers", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--break-it", action="store_true", help="leak 100 kB with each exchange")
     arguments = parser.parse_args(argv)
-    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().getrandbits(32)
-    loop = importlib.import_module(arguments.loop).new_event_loop()
+    loop = make_loop(arguments.loop)
     asyncio.set_event_loop(loop)  # where child watchers look for it, up to 3.11
-    before = len(os.listdir("/proc/self/fd"))
+    before = count_descriptors()
     with tempfile.TemporaryDirectory() as directory:
-        soak = Soak(seed, directory, arguments.break_it)
+        soak = Soak(arguments.seed, directory, arguments.break_it)
         try:
             measures = loop.run_until_complete(soak.run(arguments.seconds, arguments.workers))
             loop.run_until_complete(loop.shutdown_default_executor())
-            gc.collect()
-            loop.run_until_complete(asyncio.sleep(0))
-            left = len(os.listdir("/proc/self/fd")) - before
+            left = left_since(before, loop)
         finally:
             asyncio.set_event_loop(None)
             loop.close()
     if left:
         soak.problems[f"{left} descriptors left"] += 1
-    result = {"loop": arguments.loop, "seed": seed, **measures, "counts": soak.counts}
-    print(json.dumps({**result, "problems": soak.problems}))
-    return 1 if soak.problems else 0
+    result = {"loop": arguments.loop, "seed": arguments.seed, **measures, "counts": soak.counts}
+    return finish({**result, "problems": soak.problems}, soak.problems)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,11 @@ SCENARIOS = [
     "datagrams",
     "sockets",
     "pipes",
+    "tls-direct",
+    "tls-bio",
+    "start-tls",
+    "tasks",
+    "streams",
 ]
 
 
@@ -49,6 +54,7 @@ def test_what_the_attack_steers_around_is_the_interpreters_fault():
         "function",
         "items",
         "setdefault",
+        "certificate",
         "handler",
     ]
 

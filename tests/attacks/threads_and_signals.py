@@ -8,18 +8,17 @@ order. A process that does nothing any more is ended after a minute, with the st
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import collections
 import faulthandler
-import importlib
-import json
-import os
+import functools
 import random
 import signal
 import sys
 import threading
 from collections.abc import Callable
+
+from attack_program import count_descriptors, finish, left_since, make_loop, option_parser
 
 HANG = 60
 #: Posts of one thread in a round.
@@ -30,7 +29,7 @@ class Attack:
     """One run."""
 
     def __init__(self, loop_name: str, seed: int, lose: bool) -> None:
-        self.make = importlib.import_module(loop_name).new_event_loop
+        self.make = functools.partial(make_loop, loop_name)
         self.choose = random.Random(seed)
         self.lose = lose
         self.faults: list[str] = []
@@ -218,27 +217,21 @@ class Attack:
 
 def main(argv: list[str]) -> int:
     """Run the attack; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--loop", default="hotloop", help="hotloop, asyncio or uvloop")
+    parser = option_parser(__doc__, "pretend that a post was lost")
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--break-it", action="store_true", help="pretend that a post was lost")
     arguments = parser.parse_args(argv)
-    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().getrandbits(32)
-    before = len(os.listdir("/proc/self/fd"))
-    attack = Attack(arguments.loop, seed, arguments.break_it)
+    before = count_descriptors()
+    attack = Attack(arguments.loop, arguments.seed, arguments.break_it)
     attack.run(arguments.rounds)
-    left = len(os.listdir("/proc/self/fd")) - before
-    if left:
+    if left := left_since(before):
         attack.faults.append(f"{left} descriptors left")
     result = {
         "loop": arguments.loop,
-        "seed": seed,
+        "seed": arguments.seed,
         "counts": attack.counts,
         "faults": attack.faults[:5],
     }
-    print(json.dumps(result))
-    return 1 if attack.faults else 0
+    return finish(result, attack.faults)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,11 @@ or if a descriptor, an SSL object or memory was left.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import collections
 import ctypes
 import functools
 import gc
-import importlib
-import json
 import logging
 import os
 import random
@@ -30,12 +27,18 @@ import sys
 import warnings
 import weakref
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
+from attack_program import (
+    CERTIFICATE,
+    count_descriptors,
+    finish,
+    left_since,
+    make_loop,
+    option_parser,
+)
 from cross_talk import Foreign, Stream
 
-CERTIFICATE = Path(__file__).resolve().parent.parent / "data" / "localhost.pem"
 #: Connections that share two contexts; then both are dropped, with the sessions that OpenSSL keeps in them.
 BATCH = 100
 #: Seconds after which a connection counts as one that never ends; far above all timeouts that are set here.
@@ -455,46 +458,36 @@ def bytes_in_use() -> int:
 
 def main(argv: list[str]) -> int:
     """Run the attack; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--loop", default="hotloop", help="hotloop, asyncio or uvloop")
+    parser = option_parser(__doc__, "keep an SSL object now and then")
     parser.add_argument(
         "--engine", choices=["direct", "bio"], help="hotloop's; default: its choice"
     )
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=25)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--break-it", action="store_true", help="keep an SSL object now and then")
     arguments = parser.parse_args(argv)
     if arguments.engine:
         os.environ["HOTLOOP_TLS"] = arguments.engine
-    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().getrandbits(32)
     warnings.simplefilter("error")
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # the relay writes to what was reset
-    loop = importlib.import_module(arguments.loop).new_event_loop()
-    before = len(os.listdir("/proc/self/fd"))
-    attack = Attack(loop, seed, arguments.break_it)
+    loop = make_loop(arguments.loop)
+    before = count_descriptors()
+    attack = Attack(loop, arguments.seed, arguments.break_it)
     sys.unraisablehook = lambda what: attack.problems.update([f"unraisable: {what.exc_value!r}"])
     try:
         loop.run_until_complete(attack.run(arguments.connections, arguments.workers))
-        gc.collect()
-        loop.run_until_complete(asyncio.sleep(0))
-        if left := len(os.listdir("/proc/self/fd")) - before:
+        if left := left_since(before, loop):
             attack.problems[f"{left} descriptors left"] += 1
     finally:
         loop.close()
-    print(
-        json.dumps(
-            {
-                "loop": arguments.loop,
-                "engine": arguments.engine,
-                "seed": seed,
-                "in use": [attack.in_use[0], attack.in_use[-1]],
-                "counts": attack.counts,
-                "problems": attack.problems,
-            }
-        )
-    )
-    return 1 if attack.problems else 0
+    result = {
+        "loop": arguments.loop,
+        "engine": arguments.engine,
+        "seed": arguments.seed,
+        "in use": [attack.in_use[0], attack.in_use[-1]],
+        "counts": attack.counts,
+        "problems": attack.problems,
+    }
+    return finish(result, attack.problems)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ pub(crate) fn to_python(py: Python<'_>, address: &Address) -> PyResult<Ref> {
             )?
             .into()
         }
-        Address::Unix(UnixName::Unnamed) => "".into_pyobject(py)?.into(),
+        Address::Unix(UnixName::Unnamed) => make::string(py, "")?.into_any().into(),
         Address::Unix(UnixName::Path(path)) => decode_path(py, path)?,
         Address::Unix(UnixName::Abstract(name)) => {
             let mut bytes = vec![0];
@@ -101,6 +101,5 @@ fn unix_from_python(address: &Bound<'_, PyAny>) -> Option<Address> {
 const SUN_PATH: usize = 108;
 
 fn decode_path(py: Python<'_>, path: &[u8]) -> PyResult<Ref> {
-    // The file system encoding with surrogate escapes, as `os.fsdecode`.
-    Ok(std::ffi::OsStr::from_bytes(path).into_pyobject(py)?.into())
+    Ok(make::path(py, path)?.into())
 }

@@ -7,6 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustix::io::Errno;
 
+use crate::python::make::Words;
+
 /// Let the call of this name fail at its `position`-th time from now: with the error number, or by moving one byte.
 #[pyfunction]
 #[pyo3(signature = (name, position, error=None))]
@@ -64,5 +66,5 @@ fn call(name: &str) -> PyResult<Call> {
     let mut calls = Call::ALL.into_iter();
     calls
         .find(|call| call.name() == name)
-        .ok_or_else(|| PyValueError::new_err(format!("no call is named {name:?}")))
+        .ok_or_else(|| PyValueError::new_err(Words(format!("no call is named {name:?}"))))
 }

@@ -152,7 +152,7 @@ impl Names {
         let error = self
             .gaierror
             .bind(py)
-            .call1((number, words.to_string_lossy()))?;
+            .call1((number, make::string(py, &words.to_string_lossy())?))?;
         Ok(PyErr::from_value(error))
     }
 

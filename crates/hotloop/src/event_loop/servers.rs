@@ -329,7 +329,7 @@ impl Listener {
         )?;
         context.set_item(intern!(py, "exception"), os_error(py, error).into_value(py))?;
         context.set_item(
-            "socket",
+            intern!(py, "socket"),
             imports(py)?.transport_socket.bind(py).call1((&socket,))?,
         )?;
         this.call_method1(intern!(py, "call_exception_handler"), (context,))?;

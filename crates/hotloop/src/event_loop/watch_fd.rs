@@ -22,6 +22,7 @@ use super::hooks::Hooks;
 use super::servers::Listener;
 use super::sock::Operation;
 use super::subprocesses::Child;
+use crate::python::make;
 use crate::python::make::Words;
 
 /// Who waits for a descriptor in one direction.
@@ -112,7 +113,7 @@ impl Watcher {
             (Self::Datagram(_), Direction::Write) => "_sendto_ready",
             (_, Direction::Write) => "_write_ready",
         };
-        let callback = self.object().bind(py).getattr(name)?;
+        let callback = self.object().bind(py).getattr(make::string(py, name)?)?;
         let handle =
             handles::new_handle(py, this, callback.into(), PyTuple::empty(py).into(), None)?;
         handles::track(&handle); // it never enters the queue, and a report may keep it
@@ -327,7 +328,9 @@ impl Loop {
         };
         if self.hooks.get().any(hook) && !matches!(watcher, Watcher::Handle(_)) {
             let callback = watcher.callback(this, fd, direction)?;
-            return this.call_method1(name, (fd, callback)).map(drop);
+            return this
+                .call_method1(name, (make::number(py, fd.into())?, callback))
+                .map(drop);
         }
         // A5: should the kernel refuse, the registry drops its reference while it is borrowed; ours is last.
         let kernel = self.kernel(py)?;
@@ -357,7 +360,9 @@ impl Loop {
             Direction::Write => (Hooks::REMOVE_WRITER, intern!(py, "_remove_writer")),
         };
         if self.hooks.get().any(hook) {
-            return this.call_method1(name, (fd,))?.is_truthy();
+            return this
+                .call_method1(name, (make::number(py, fd.into())?,))?
+                .is_truthy();
         }
         self.remove_watcher(py, fd, direction)
     }

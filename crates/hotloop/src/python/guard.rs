@@ -3,13 +3,17 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyo3::exceptions::PySystemError;
+use pyo3::exceptions::{PyMemoryError, PySystemError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::Ref;
 use super::make::Words;
 use super::raw::Hang;
+
+/// PyO3's panic where the interpreter could not make an object that never fails but for want of memory. (The exception it
+/// has given to `sys.unraisablehook` by then.)
+const NO_OBJECT: &str = "PyObject pointer is null";
 
 /// What a C function returns to say that an exception is set.
 pub(crate) trait Failure {
@@ -45,6 +49,13 @@ pub(crate) unsafe fn guard<R: Failure>(body: impl FnOnce(Python<'_>) -> PyResult
     }
 }
 
+/// Runs what PyO3 wraps, instead of its own answer to a panic: that needs memory, which may be what was missing, and
+/// aborts the process if there is none.
+pub(crate) fn caught<R>(body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    catch_unwind(AssertUnwindSafe(|| Hang::around(body)))
+        .unwrap_or_else(|payload| Err(from_panic(payload)))
+}
+
 /// Sets the exception. PyO3 makes one only now, and may panic in doing so if there is no memory.
 #[cold]
 fn restore(py: Python<'_>, error: PyErr) {
@@ -73,6 +84,9 @@ fn from_panic(payload: Box<dyn Any + Send>) -> PyErr {
     } else {
         "unknown".to_owned()
     };
+    if text == NO_OBJECT {
+        return PyMemoryError::new_err(());
+    }
     PySystemError::new_err(Words(format!(
         "hotloop: internal error, please report it with this text: {text}"
     )))
@@ -81,9 +95,7 @@ fn from_panic(payload: Box<dyn Any + Send>) -> PyErr {
 /// Runs the body of a finalizer: what it raises is reported, as an exception in `__del__` is.
 pub(crate) fn unraisable(object: &Bound<'_, PyAny>, body: impl FnOnce(Python<'_>) -> PyResult<()>) {
     let py = object.py();
-    let result = catch_unwind(AssertUnwindSafe(|| Hang::around(|| body(py))))
-        .unwrap_or_else(|payload| Err(from_panic(payload)));
-    if let Err(error) = result {
+    if let Err(error) = caught(|| body(py)) {
         error.write_unraisable(py, Some(object));
     }
 }

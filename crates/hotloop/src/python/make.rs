@@ -6,7 +6,7 @@
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyFloat, PyList, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyFloat, PyList, PyString, PyTuple};
 use pyo3::{IntoPyObjectExt, PyErrArguments};
 
 /// A `float`.
@@ -19,6 +19,17 @@ pub(crate) fn float(py: Python<'_>, value: f64) -> PyResult<Bound<'_, PyFloat>> 
 pub(crate) fn number(py: Python<'_>, value: i64) -> PyResult<Bound<'_, PyAny>> {
     // SAFETY: as above.
     unsafe { owned(py, ffi::PyLong_FromLongLong(value)) }
+}
+
+/// An `int` of a size or a count.
+pub(crate) fn size(py: Python<'_>, value: usize) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: as above.
+    unsafe { owned(py, ffi::PyLong_FromSize_t(value)) }
+}
+
+/// A pair of sizes.
+pub(crate) fn sizes(py: Python<'_>, values: (usize, usize)) -> PyResult<Bound<'_, PyTuple>> {
+    tuple(py, [size(py, values.0)?, size(py, values.1)?])
 }
 
 /// An empty `dict`.
@@ -43,6 +54,31 @@ pub(crate) fn bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, Py
             ffi::PyBytes_FromStringAndSize(data.as_ptr().cast(), length),
         )
         .map(|made| made.cast_into_unchecked())
+    }
+}
+
+/// A `bytearray` with a copy of the data.
+pub(crate) fn bytearray<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyByteArray>> {
+    let length = length(data.len())?;
+    // SAFETY: as above.
+    unsafe {
+        owned(
+            py,
+            ffi::PyByteArray_FromStringAndSize(data.as_ptr().cast(), length),
+        )
+        .map(|made| made.cast_into_unchecked())
+    }
+}
+
+/// A file's name as a `str`: the file system encoding with surrogate escapes, as `os.fsdecode`.
+pub(crate) fn path<'py>(py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let length = length(name.len())?;
+    // SAFETY: as above; the function reads `length` bytes.
+    unsafe {
+        owned(
+            py,
+            ffi::PyUnicode_DecodeFSDefaultAndSize(name.as_ptr().cast(), length),
+        )
     }
 }
 

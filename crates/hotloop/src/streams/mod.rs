@@ -30,6 +30,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use crate::python::Ref;
+use crate::python::make::Words;
 
 use overrides::Originals;
 pub(crate) use protocol::Protocol;
@@ -128,5 +129,5 @@ impl Feed {
 pub(super) fn names(py: Python<'_>) -> PyResult<&'static Names> {
     NAMES
         .get(py)
-        .ok_or_else(|| PyImportError::new_err("hotloop._streams was not imported"))
+        .ok_or_else(|| PyImportError::new_err(Words("hotloop._streams was not imported")))
 }

@@ -15,12 +15,14 @@ use std::mem::ManuallyDrop;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError, PyValueError};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyString, PyType};
+use pyo3::types::{PyAny, PyType};
 use pyo3::{Borrowed, intern};
 
 use crate::python::guard::{boolean, none, unraisable};
 use crate::python::heap_type::HeapType;
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
+use crate::python::make;
+use crate::python::make::Words;
 use crate::python::{FastArguments, Ref, RefSlot, raw};
 
 use super::reading::{self, Search};
@@ -172,9 +174,9 @@ impl Operation {
             State::New if value.is_none() => self.advance(py, false),
             State::New => {
                 self.state.set(State::New);
-                Err(PyTypeError::new_err(
+                Err(PyTypeError::new_err(Words(
                     "can't send non-None value to a just-started coroutine",
-                ))
+                )))
             }
             State::Waiting(future) => {
                 let result = send_to(&future, value);
@@ -184,7 +186,7 @@ impl Operation {
                 let result = send_to(&inner, value);
                 self.settle(py, result, inner, State::Delegated)
             }
-            State::Running => Err(PyValueError::new_err("coroutine already executing")),
+            State::Running => Err(PyValueError::new_err(Words("coroutine already executing"))),
             State::Done => {
                 self.state.set(State::Done);
                 Err(used_up())
@@ -208,7 +210,7 @@ impl Operation {
                 let result = throw_into(py, &inner, arguments);
                 self.settle(py, result, inner, State::Delegated)
             }
-            State::Running => Err(PyValueError::new_err("coroutine already executing")),
+            State::Running => Err(PyValueError::new_err(Words("coroutine already executing"))),
             State::Done => {
                 self.state.set(State::Done);
                 Err(used_up())
@@ -221,7 +223,7 @@ impl Operation {
             State::New | State::Done => Ok(()),
             State::Running => {
                 self.state.set(State::Running);
-                Err(PyValueError::new_err("coroutine already executing"))
+                Err(PyValueError::new_err(Words("coroutine already executing")))
             }
             State::Waiting(_) => {
                 self.stop_waiting(py);
@@ -274,7 +276,10 @@ impl Operation {
             if writer.get().is_drained(py)? {
                 return Ok(Sent::Returned(none(py)));
             }
-            let drain = names(py)?.base_writer.bind(py).getattr("drain")?;
+            let drain = names(py)?
+                .base_writer
+                .bind(py)
+                .getattr(intern!(py, "drain"))?;
             return self.suspend(py, drain.call1((writer,))?.into(), State::Delegated);
         }
         // SAFETY: A4: `new` was given a reader for any other kind.
@@ -353,7 +358,10 @@ fn iterator_of(py: Python<'_>, future: &Ref) -> PyResult<Ref> {
         let methods = (*ffi::Py_TYPE(future.as_ptr())).tp_as_async;
         match methods.as_ref().and_then(|methods| methods.am_await) {
             Some(am_await) => Ref::from_new(py, am_await(future.as_ptr())),
-            None => Ok(future.bind(py).call_method0("__await__")?.into()),
+            None => Ok(future
+                .bind(py)
+                .call_method0(intern!(py, "__await__"))?
+                .into()),
         }
     }
 }
@@ -363,14 +371,14 @@ fn close(inner: &Ref, py: Python<'_>) -> PyResult<()> {
 }
 
 fn used_up() -> PyErr {
-    PyRuntimeError::new_err("cannot reuse already awaited coroutine")
+    PyRuntimeError::new_err(Words("cannot reuse already awaited coroutine"))
 }
 
 /// The exception of `throw(type, value=None, traceback=None)`.
 fn exception_of(arguments: FastArguments<'_, '_>) -> PyResult<PyErr> {
     let kind = arguments
         .get(0)
-        .ok_or_else(|| PyTypeError::new_err("throw expected at least 1 argument, got 0"))?;
+        .ok_or_else(|| PyTypeError::new_err(Words("throw expected at least 1 argument, got 0")))?;
     let exception = match (kind.cast::<PyType>(), arguments.get(1)) {
         (Err(_), _) => kind.to_owned(),
         (Ok(kind), Some(value)) if value.is_instance(&kind)? => value.to_owned(),
@@ -378,7 +386,7 @@ fn exception_of(arguments: FastArguments<'_, '_>) -> PyResult<PyErr> {
         (Ok(kind), _) => kind.call0()?,
     };
     if let Some(traceback) = arguments.get(2).filter(|traceback| !traceback.is_none()) {
-        exception.call_method1("with_traceback", (traceback,))?;
+        exception.call_method1(intern!(exception.py(), "with_traceback"), (traceback,))?;
     }
     Ok(PyErr::from_value(exception))
 }
@@ -475,11 +483,11 @@ fn raise_stop_iteration(py: Python<'_>, value: Ref) {
 fn get_name<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
     let name = qualified_name(&slf);
     let name = name.rsplit('.').next().unwrap_or_default();
-    Ok(PyString::new(py, name).into_any().into())
+    Ok(make::string(py, name)?.into_any().into())
 }
 
 fn get_qualname<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
-    Ok(PyString::new(py, &qualified_name(&slf)).into_any().into())
+    Ok(make::string(py, &qualified_name(&slf))?.into_any().into())
 }
 
 /// What it waits for, or `None`.
@@ -511,9 +519,9 @@ unsafe extern "C" fn awaited(object: *mut PyObject) -> *mut PyObject {
             let object = Bound::from_borrowed_ptr(py, object);
             let suspended = |state: &State| !matches!(state, State::New | State::Done);
             if Operation::of(&object).peek(suspended) {
-                return Err(PyRuntimeError::new_err(
+                return Err(PyRuntimeError::new_err(Words(
                     "coroutine is being awaited already",
-                ));
+                )));
             }
             Ok(object.into_ptr())
         })
@@ -669,7 +677,7 @@ unsafe extern "C" fn repr(object: *mut PyObject) -> *mut PyObject {
                 qualified_name(&object),
                 object.as_ptr() as usize
             );
-            Ok(PyString::new(py, &text).into_any().into_ptr())
+            Ok(make::string(py, &text)?.into_any().into_ptr())
         })
     }
 }

@@ -8,11 +8,13 @@ use std::cell::Cell;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyDict, PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::python::RefSlot;
 use crate::python::guard::none;
+use crate::python::make;
+use crate::python::make::Words;
 
 use super::Reader;
 use super::overrides::Overrides;
@@ -76,7 +78,7 @@ impl Protocol {
     fn reader_reference<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self.reader.get(py) {
             Some(reference) => Ok(reference.into_bound(py)),
-            None => Err(PyAttributeError::new_err("_stream_reader_wr")),
+            None => Err(PyAttributeError::new_err(Words("_stream_reader_wr"))),
         }
     }
 
@@ -142,7 +144,7 @@ impl Protocol {
         let py = slf.py();
         let this = slf.get();
         if this.is_overridden(slf) {
-            let data = PyBytes::new(py, data);
+            let data = make::bytes(py, data)?;
             return slf
                 .call_method1(intern!(py, "data_received"), (data,))
                 .map(drop);
@@ -157,7 +159,7 @@ impl Protocol {
             Some(reader) => match reader.cast::<Reader>() {
                 Ok(native) if Reader::is_plain(native) => Reader::feed(native, data),
                 _ => reader
-                    .call_method1(intern!(py, "feed_data"), (PyBytes::new(py, data),))
+                    .call_method1(intern!(py, "feed_data"), (make::bytes(py, data)?,))
                     .map(drop),
             },
         }

@@ -18,6 +18,8 @@ use crate::event_loop::callbacks::{create_future, put_methods};
 use crate::event_loop::{Hooks, Loop};
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{method_fast, method_noargs};
+use crate::python::make;
+use crate::python::make::Words;
 use crate::python::{Buffer, FastArguments, Ref, RefSlot, call};
 
 use super::buffer::ReadBuffer;
@@ -98,7 +100,10 @@ impl Reader {
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         if !Self::is_plain(slf) {
-            let method = names(py)?.base_reader.bind(py).getattr("__anext__")?;
+            let method = names(py)?
+                .base_reader
+                .bind(py)
+                .getattr(intern!(py, "__anext__"))?;
             return method.call1((slf,));
         }
         let next = operation::new(py, slf.as_any(), Kind::line(true))?;
@@ -107,14 +112,14 @@ impl Reader {
 
     /// The bytes as a `bytearray`: from now on that is where they are.
     #[getter(_buffer)]
-    fn get_buffer<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+    fn get_buffer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if let Some(shared) = self.shared.get(py) {
-            return shared.into_bound(py);
+            return Ok(shared.into_bound(py));
         }
-        let shared = PyByteArray::new(py, self.buffer.borrow().bytes()).into_any();
+        let shared = make::bytearray(py, self.buffer.borrow().bytes())?.into_any();
         self.buffer.replace(ReadBuffer::default());
         drop(self.shared.replace(Some((&shared).into())));
-        shared
+        Ok(shared)
     }
 
     #[setter(_buffer)]
@@ -127,7 +132,7 @@ impl Reader {
     fn get_limit<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self.odd_limit.get(py) {
             Some(limit) => Ok(limit.into_bound(py)),
-            None => Ok(self.limit.get().into_pyobject(py)?.into_any()),
+            None => make::size(py, self.limit.get()),
         }
     }
 
@@ -284,7 +289,7 @@ impl Reader {
 
     /// Takes `count` bytes from the front, which are there.
     pub(super) fn take(&self, py: Python<'_>, count: usize) -> PyResult<Ref> {
-        let data = self.with_bytes(py, |bytes| PyBytes::new(py, &bytes[..count]));
+        let data = self.with_bytes(py, |bytes| make::bytes(py, &bytes[..count]))?;
         self.consume(py, count)?;
         Ok(data.into())
     }
@@ -314,12 +319,12 @@ impl Reader {
     /// `_wait_for_data(method)` as far as its `await`: the future to wait for.
     pub(super) fn wait_for_data(&self, py: Python<'_>, method: &str) -> PyResult<Ref> {
         if self.waiter.is_some() {
-            return Err(PyRuntimeError::new_err(format!(
+            return Err(PyRuntimeError::new_err(Words(format!(
                 "{method}() called while another coroutine is already waiting for incoming data"
-            )));
+            ))));
         }
         if self.eof.get() {
-            return Err(PyAssertionError::new_err("_wait_for_data after EOF"));
+            return Err(PyAssertionError::new_err(Words("_wait_for_data after EOF")));
         }
         if self.paused.get() {
             // Waiting for what a paused transport will not bring would never end.
@@ -391,7 +396,7 @@ impl Reader {
 
     fn check_open(&self) -> PyResult<()> {
         if self.eof.get() {
-            return Err(PyAssertionError::new_err("feed_data after feed_eof"));
+            return Err(PyAssertionError::new_err(Words("feed_data after feed_eof")));
         }
         Ok(())
     }
@@ -401,7 +406,7 @@ impl Reader {
             self.buffer.borrow_mut().extend(data);
             return Ok(());
         };
-        let data = PyBytes::new(py, data);
+        let data = make::bytes(py, data)?;
         call::call_method1(&shared, intern!(py, "extend"), &data.into()).map(drop)
     }
 
@@ -447,7 +452,10 @@ fn feed_data<'py>(
     let state = this.get();
     let by_bytes = data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>();
     if !by_bytes || !Reader::is_plain(this) {
-        let method = names(py)?.base_reader.bind(py).getattr("feed_data")?;
+        let method = names(py)?
+            .base_reader
+            .bind(py)
+            .getattr(intern!(py, "feed_data"))?;
         return Ok(method.call1((this, data))?.into());
     }
     state.check_open()?;

@@ -8,10 +8,12 @@ use std::cell::{Cell, RefCell};
 
 use pyo3::Borrowed;
 use pyo3::exceptions::{PyStopAsyncIteration, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyTuple};
 
 use crate::python::guard::none;
+use crate::python::make;
 use crate::python::{FastArguments, Ref};
 
 use super::names;
@@ -155,8 +157,11 @@ fn line(py: Python<'_>, reader: &Reader, iterates: bool, searched: &Cell<usize>)
     };
     reader.consume(py, thrown_away)?;
     reader.maybe_resume(py)?;
-    let error = PyValueError::new_err((overrun.value(py).getattr("args")?.get_item(0)?.unbind(),));
-    error.value(py).setattr("__context__", overrun.value(py))?;
+    let args = overrun.value(py).getattr(intern!(py, "args"))?;
+    let error = PyValueError::new_err((args.get_item(0)?.unbind(),));
+    error
+        .value(py)
+        .setattr(intern!(py, "__context__"), overrun.value(py))?;
     Err(error)
 }
 
@@ -177,7 +182,7 @@ fn until(py: Python<'_>, reader: &Reader, search: &Search) -> PyResult<Step> {
 
 fn some(py: Python<'_>, reader: &Reader, count: usize, resumed: bool) -> PyResult<Step> {
     if count == 0 {
-        return Ok(Step::Done(PyBytes::new(py, b"").into()));
+        return Ok(Step::Done(make::bytes(py, b"")?.into()));
     }
     let length = reader.len(py);
     if length == 0 && !reader.is_eof() && !resumed {
@@ -207,7 +212,7 @@ fn all(
         reader.consume(py, count)?;
         reader.maybe_resume(py)?;
         if count == 0 {
-            return Ok(Step::Done(PyBytes::new(py, &blocks.take()).into()));
+            return Ok(Step::Done(make::bytes(py, &blocks.take())?.into()));
         }
         reader.check(py)?;
         resumed = false;
@@ -223,7 +228,7 @@ fn exactly(py: Python<'_>, reader: &Reader, count: usize) -> PyResult<Step> {
         return Ok(Step::Done(data));
     }
     if reader.is_eof() {
-        return incomplete(py, reader, count.into_pyobject(py)?.into());
+        return incomplete(py, reader, make::size(py, count)?.into());
     }
     Ok(Step::Wait("readexactly"))
 }
@@ -287,7 +292,8 @@ fn incomplete(py: Python<'_>, reader: &Reader, expected: Ref) -> PyResult<Step> 
 
 fn overrun(py: Python<'_>, message: &str, consumed: usize) -> PyResult<PyErr> {
     let class = names(py)?.limit_overrun_error.bind(py);
-    Ok(PyErr::from_value(class.call1((message, consumed))?))
+    let args = (make::string(py, message)?, make::size(py, consumed)?);
+    Ok(PyErr::from_value(class.call1(args)?))
 }
 
 /// Calls the method of `asyncio.StreamReader` with the same arguments.
@@ -297,6 +303,9 @@ fn by_asyncio<'py>(
     name: &str,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let method = names(py)?.base_reader.bind(py).getattr(name)?;
+    let method = names(py)?
+        .base_reader
+        .bind(py)
+        .getattr(make::string(py, name)?)?;
     arguments.forward(&method.into(), slf.as_ptr())
 }

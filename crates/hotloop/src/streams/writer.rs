@@ -8,6 +8,8 @@ use pyo3::{Borrowed, PyTraverseError, PyVisit, intern};
 use crate::event_loop::callbacks::put_methods;
 use crate::python::guard::none;
 use crate::python::heap_type::method_fast;
+use crate::python::make;
+use crate::python::make::Words;
 use crate::python::{FastArguments, Ref, RefSlot, call};
 use crate::transports::stream::Stream;
 
@@ -179,7 +181,10 @@ fn by_asyncio<'py>(
     name: &str,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let method = names(py)?.base_writer.bind(py).getattr(name)?;
+    let method = names(py)?
+        .base_writer
+        .bind(py)
+        .getattr(make::string(py, name)?)?;
     arguments.forward(&method.into(), slf.as_ptr())
 }
 
@@ -191,6 +196,8 @@ fn receiver<'a, 'py>(slf: &'a Borrowed<'_, 'py, PyAny>) -> &'a Bound<'py, Writer
 
 fn known(py: Python<'_>, slot: &RefSlot, name: &'static str) -> PyResult<Ref> {
     slot.get(py).ok_or_else(|| {
-        PyAttributeError::new_err(format!("'StreamWriter' object has no attribute '{name}'"))
+        PyAttributeError::new_err(Words(format!(
+            "'StreamWriter' object has no attribute '{name}'"
+        )))
     })
 }

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, setter};
+use crate::python::make::Words;
 use crate::python::{Ref, RefSlot};
 
 #[cfg(Py_3_14)]
@@ -161,9 +162,9 @@ fn set_log_traceback<'py>(
     value: Borrowed<'_, 'py, PyAny>,
 ) -> PyResult<()> {
     if value.is_truthy()? {
-        return Err(PyValueError::new_err(
+        return Err(PyValueError::new_err(Words(
             "_log_traceback can only be set to False",
-        ));
+        )));
     }
     receiver(slf).log_traceback.set(false);
     Ok(())

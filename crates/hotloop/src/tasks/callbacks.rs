@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::python::guard::none;
+use crate::python::make::Words;
 use crate::python::{FastArguments, Ref, call, make};
 
 use super::future::{alive, receiver};
@@ -21,14 +22,14 @@ pub(super) fn add_done_callback<'py>(
     let future = receiver(slf);
     let [callback, context] = arguments.named("add_done_callback", ["fn", "context"])?;
     if arguments.positional_count() > 1 {
-        return Err(pyo3::exceptions::PyTypeError::new_err(
+        return Err(pyo3::exceptions::PyTypeError::new_err(Words(
             "add_done_callback() takes exactly 1 positional argument (2 given)",
-        ));
+        )));
     }
     let Some(callback) = callback else {
-        return Err(pyo3::exceptions::PyTypeError::new_err(
+        return Err(pyo3::exceptions::PyTypeError::new_err(Words(
             "add_done_callback() missing required argument 'fn' (pos 1)",
-        ));
+        )));
     };
     alive(py, future)?;
     let context = match context.filter(|context| !context.is_none()) {
@@ -157,9 +158,9 @@ fn is_same(callback: &Bound<'_, PyAny>, unwanted: &Bound<'_, PyAny>) -> PyResult
 pub(super) fn callbacks<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
     let future = receiver(slf);
     alive(py, future)?;
-    let list = PyList::empty(py);
+    let list = make::list(py)?;
     if let Some((callback, context)) = first(py, future)? {
-        list.append((callback.bind(py), context.bind(py)))?;
+        list.append(make::tuple(py, [callback.bind(py), context.bind(py)])?)?;
     }
     if let Some(more) = future.more_callbacks.get(py) {
         for pair in more.bind(py).try_iter()? {

@@ -6,6 +6,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::python::heap_type::method_fast;
+use crate::python::make;
+use crate::python::make::Words;
 use crate::python::{FastArguments, Ref};
 
 use super::task::{Options, new_task};
@@ -37,7 +39,7 @@ pub(super) fn make_eager(py: Python<'_>) -> PyResult<Ref> {
 /// A function of the module `hotloop._core`.
 pub(super) fn function(py: Python<'_>, definition: ffi::PyMethodDef) -> PyResult<Ref> {
     let definition = Box::leak(Box::new(definition));
-    let module = pyo3::types::PyString::new(py, "hotloop._core");
+    let module = make::string(py, "hotloop._core")?;
     // SAFETY: A2: the definition is leaked; a null `self` is how functions of modules without state are made; A3 by
     // `from_new`.
     unsafe {
@@ -69,17 +71,17 @@ fn make_task<'py>(
     eager: bool,
 ) -> PyResult<Ref> {
     if arguments.positional_count() > 2 {
-        return Err(PyTypeError::new_err(format!(
+        return Err(PyTypeError::new_err(Words(format!(
             "{function}() takes 2 positional arguments but {} were given",
             arguments.positional_count()
-        )));
+        ))));
     }
     let [event_loop, coroutine, name, context, eager_start] =
         arguments.named(function, ["loop", "coro", "name", "context", "eager_start"])?;
     let (Some(event_loop), Some(coroutine)) = (event_loop, coroutine) else {
-        return Err(PyTypeError::new_err(format!(
+        return Err(PyTypeError::new_err(Words(format!(
             "{function}() missing required arguments: 'loop' and 'coro'"
-        )));
+        ))));
     };
     let eager = match eager_start.filter(|eager_start| !eager_start.is_none()) {
         Some(eager_start) => eager_start.is_truthy()?,

@@ -11,6 +11,7 @@ use pyo3::{Borrowed, PyTypeInfo};
 
 use crate::event_loop::Loop;
 use crate::python::guard::{boolean, none};
+use crate::python::make;
 use crate::python::make::Words;
 use crate::python::{FastArguments, Ref};
 
@@ -42,10 +43,10 @@ pub(super) fn init(
     arguments: FastArguments<'_, '_>,
 ) -> PyResult<()> {
     if arguments.positional_count() > 0 {
-        return Err(PyTypeError::new_err(format!(
+        return Err(PyTypeError::new_err(Words(format!(
             "Future() takes no positional arguments ({} given)",
             arguments.positional_count()
-        )));
+        ))));
     }
     let [event_loop] = arguments.named("Future", ["loop"])?;
     refuse_second(&slf)?;
@@ -110,7 +111,7 @@ pub(super) fn alive(py: Python<'_>, future: FutureRef<'_, '_>) -> PyResult<Ref> 
     future
         .event_loop
         .get(py)
-        .ok_or_else(|| PyRuntimeError::new_err("Future object is not initialized."))
+        .ok_or_else(|| PyRuntimeError::new_err(Words("Future object is not initialized.")))
 }
 
 pub(super) fn get_loop<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
@@ -181,7 +182,7 @@ pub(super) fn finish_with_exception(
         exception.clone()
     };
     if !exception.is_instance_of::<PyBaseException>() {
-        return Err(PyTypeError::new_err("invalid exception object"));
+        return Err(PyTypeError::new_err(Words("invalid exception object")));
     }
     if let Some(replacement) = stop_iteration(py, &exception)? {
         exception = replacement;
@@ -208,14 +209,14 @@ fn stop_iteration<'py>(
         "StopIteration interacts badly with generators and cannot be raised into a Future";
     if !tables(py)?.wraps_stop_iteration {
         if exception.get_type().is(PyStopIteration::type_object(py)) {
-            return Err(PyTypeError::new_err(WORDS));
+            return Err(PyTypeError::new_err(Words(WORDS)));
         }
         return Ok(None);
     }
     if !exception.is_instance_of::<PyStopIteration>() {
         return Ok(None);
     }
-    let wrapped = PyRuntimeError::type_object(py).call1((WORDS,))?;
+    let wrapped = PyRuntimeError::type_object(py).call1((make::string(py, WORDS)?,))?;
     wrapped.setattr(intern!(py, "__cause__"), exception)?;
     wrapped.setattr(intern!(py, "__context__"), exception)?;
     Ok(Some(wrapped))
@@ -362,7 +363,11 @@ pub(super) fn raise(py: Python<'_>, exception: Ref) -> PyErr {
 
 #[cold]
 pub(super) fn invalid_state(py: Python<'_>, words: &str) -> PyErr {
-    match tables(py).and_then(|tables| tables.invalid_state_error.bind(py).call1((words,))) {
+    let made = tables(py).and_then(|tables| {
+        let words = make::string(py, words)?;
+        tables.invalid_state_error.bind(py).call1((words,))
+    });
+    match made {
         Ok(error) => raise(py, error.into()),
         Err(error) => error,
     }

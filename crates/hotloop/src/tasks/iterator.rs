@@ -15,6 +15,7 @@ use pyo3::{Borrowed, PyTypeInfo};
 use crate::handles::nesting;
 use crate::python::guard::{guard, none};
 use crate::python::heap_type::{HeapType, method_fast, method_noargs, method_one};
+use crate::python::make::Words;
 use crate::python::{FastArguments, Ref, RefSlot};
 
 use super::future::value_of;
@@ -79,7 +80,9 @@ pub(super) unsafe extern "C" fn iterate(slf: *mut PyObject) -> *mut PyObject {
         guard(|py| {
             let future = FutureRef::new(Borrowed::from_ptr(py, slf));
             if !future.event_loop.is_some() {
-                return Err(PyRuntimeError::new_err("Future object is not initialized."));
+                return Err(PyRuntimeError::new_err(Words(
+                    "Future object is not initialized.",
+                )));
             }
             let kind = tables(py)?.iterator_type.as_ptr().cast();
             let object = allocate(py, kind)?;
@@ -133,7 +136,9 @@ fn advance(py: Python<'_>, iterator: &IteratorObject) -> PyResult<Option<Step>> 
     }
     drop(iterator.future.replace(Some(future.clone_ref(py))));
     if fields.blocking.replace(true) {
-        return Err(PyRuntimeError::new_err("await wasn't used with future"));
+        return Err(PyRuntimeError::new_err(Words(
+            "await wasn't used with future",
+        )));
     }
     Ok(Some(Step::Waits(future)))
 }
@@ -231,7 +236,9 @@ fn throw<'py>(
 ) -> PyResult<Ref> {
     let count = arguments.positional_count();
     if arguments.keyword_count() > 0 {
-        return Err(PyTypeError::new_err("throw() takes no keyword arguments"));
+        return Err(PyTypeError::new_err(Words(
+            "throw() takes no keyword arguments",
+        )));
     }
     let Some(kind) = arguments.get(0).filter(|_| count <= 3) else {
         let expected = if count == 0 {
@@ -239,9 +246,9 @@ fn throw<'py>(
         } else {
             "at most 3 arguments"
         };
-        return Err(PyTypeError::new_err(format!(
+        return Err(PyTypeError::new_err(Words(format!(
             "throw expected {expected}, got {count}"
-        )));
+        ))));
     };
     if cfg!(Py_3_12) && count > 1 {
         PyErr::warn(
@@ -256,9 +263,9 @@ fn throw<'py>(
     // SAFETY: A2: the caller holds the arguments; A3: what is set is taken at once.
     unsafe {
         if traceback.is_some_and(|traceback| ffi::PyTraceBack_Check(traceback.as_ptr()) == 0) {
-            return Err(PyTypeError::new_err(
+            return Err(PyTypeError::new_err(Words(
                 "throw() third argument must be a traceback",
-            ));
+            )));
         }
         let exception: Ref = if ffi::PyExceptionClass_Check(kind.as_ptr()) != 0 {
             match given(1) {
@@ -271,23 +278,23 @@ fn throw<'py>(
             }
         } else if ffi::PyExceptionInstance_Check(kind.as_ptr()) != 0 {
             if given(1).is_some() {
-                return Err(PyTypeError::new_err(
+                return Err(PyTypeError::new_err(Words(
                     "instance exception may not have a separate value",
-                ));
+                )));
             }
             (&*kind).into()
         } else {
-            return Err(PyTypeError::new_err(
+            return Err(PyTypeError::new_err(Words(
                 "exceptions must be classes deriving BaseException or instances of such a class",
-            ));
+            )));
         };
         if ffi::PyExceptionInstance_Check(exception.as_ptr()) == 0 {
             // The class has a `__new__` of its own: the interpreter's words for it.
-            return Err(PyTypeError::new_err(format!(
+            return Err(PyTypeError::new_err(Words(format!(
                 "calling {} should have returned an instance of BaseException, not {}",
                 kind.repr()?,
                 exception.bind(py).get_type().repr()?,
-            )));
+            ))));
         }
         drop(receiver(slf).future.take());
         if let Some(traceback) = traceback

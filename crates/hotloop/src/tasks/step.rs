@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::python::guard::none;
+use crate::python::make::Words;
 use crate::python::{FastArguments, Ref, RefSlot, call, raw};
 
 use super::future::{alive, cancel_with, cancelled_error, finish, finish_with_exception, outcome};
@@ -381,7 +382,7 @@ fn refuse(
     task: TaskRef<'_, '_>,
     words: impl FnOnce() -> PyResult<String>,
 ) -> PyResult<()> {
-    let error = instance(py, PyRuntimeError::new_err(words()?));
+    let error = instance(py, PyRuntimeError::new_err(Words(words()?)));
     let callback = step_callable(py, task)?;
     let context = context_of(py, task)?;
     schedule::call_soon(py, task.as_future(), callback, Some(error), context)
@@ -418,5 +419,5 @@ fn already_done(py: Python<'_>, task: TaskRef<'_, '_>, exception: Option<Ref>) -
 
 #[cold]
 fn uninitialized() -> PyErr {
-    PyRuntimeError::new_err("uninitialized Task object")
+    PyRuntimeError::new_err(Words("uninitialized Task object"))
 }

@@ -65,17 +65,17 @@ pub(super) fn parse<'a, 'py>(
     arguments: FastArguments<'a, 'py>,
 ) -> PyResult<(Borrowed<'a, 'py, PyAny>, Options<'a, 'py>)> {
     if arguments.positional_count() > 1 {
-        return Err(PyTypeError::new_err(format!(
+        return Err(PyTypeError::new_err(Words(format!(
             "Task() takes exactly 1 positional argument ({} given)",
             arguments.positional_count()
-        )));
+        ))));
     }
     let [coroutine, event_loop, name, context, eager] =
         arguments.named("Task", ["coro", "loop", "name", "context", "eager_start"])?;
     let Some(coroutine) = coroutine else {
-        return Err(PyTypeError::new_err(
+        return Err(PyTypeError::new_err(Words(
             "Task() missing required argument 'coro' (pos 1)",
-        ));
+        )));
     };
     let eager = match eager {
         Some(eager) => eager.is_truthy()?,
@@ -97,9 +97,9 @@ fn start<'py>(
     options: &Options<'_, 'py>,
 ) -> PyResult<()> {
     if options.eager && cfg!(not(Py_3_12)) {
-        return Err(PyTypeError::new_err(
+        return Err(PyTypeError::new_err(Words(
             "a task cannot start eagerly: asyncio knows eager tasks from Python 3.12 on",
-        ));
+        )));
     }
     let before = (task.waits_for.take(), task.registration.take());
     initialize(py, task.as_future(), options.event_loop)?;
@@ -115,10 +115,10 @@ fn start<'py>(
             .is_truthy()?
     {
         task.log_destroy_pending.set(false);
-        return Err(PyTypeError::new_err(format!(
+        return Err(PyTypeError::new_err(Words(format!(
             "a coroutine was expected, got {}",
             coroutine.repr()?
-        )));
+        ))));
     }
     let context = match given(options.context) {
         Some(context) => {
@@ -243,9 +243,9 @@ pub(super) fn set_result<'py>(
     _: Borrowed<'_, 'py, PyAny>,
     _: Borrowed<'_, 'py, PyAny>,
 ) -> PyResult<Ref> {
-    Err(PyRuntimeError::new_err(
+    Err(PyRuntimeError::new_err(Words(
         "Task does not support set_result operation",
-    ))
+    )))
 }
 
 pub(super) fn set_exception<'py>(
@@ -253,9 +253,9 @@ pub(super) fn set_exception<'py>(
     _: Borrowed<'_, 'py, PyAny>,
     _: Borrowed<'_, 'py, PyAny>,
 ) -> PyResult<Ref> {
-    Err(PyRuntimeError::new_err(
+    Err(PyRuntimeError::new_err(Words(
         "Task does not support set_exception operation",
-    ))
+    )))
 }
 
 pub(super) fn get_coro<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
@@ -318,8 +318,8 @@ pub(super) fn print_stack<'py>(
 fn keywords_only(method: &str, arguments: FastArguments<'_, '_>) -> PyResult<()> {
     match arguments.positional_count() {
         0 => Ok(()),
-        count => Err(PyTypeError::new_err(format!(
+        count => Err(PyTypeError::new_err(Words(format!(
             "{method}() takes no positional arguments ({count} given)"
-        ))),
+        )))),
     }
 }

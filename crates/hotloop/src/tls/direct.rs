@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::python::Ref;
+use crate::python::make;
 
 use super::bio::{self, Records};
 use super::library::{Functions, Ssl, library};
@@ -213,11 +214,7 @@ impl Direct {
                 return progress(End::Closed);
             }
             let rest_len = rest.len();
-            match self.ask_again(
-                py,
-                intern!(py, "read"),
-                rest_len.into_pyobject(py)?.into_any(),
-            ) {
+            match self.ask_again(py, intern!(py, "read"), make::size(py, rest_len)?) {
                 Ok(data) => {
                     let data = data.bind(py).cast::<PyBytes>()?.to_owned();
                     let bytes = data.as_bytes();
@@ -261,7 +258,7 @@ impl Direct {
             if unsafe { (self.functions.SSL_want)(self.ssl.as_ptr()) } == WANTS_TO_READ {
                 break;
             }
-            match self.ask_again(py, intern!(py, "write"), PyBytes::new(py, rest).into_any()) {
+            match self.ask_again(py, intern!(py, "write"), make::bytes(py, rest)?.into_any()) {
                 Ok(written) => count += written.bind(py).extract::<usize>()?.min(rest.len()),
                 Err(error) if names(py)?.is_again(py, &error) => break,
                 Err(error) => return Err(error),

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::python::Ref;
+use crate::python::make;
 
 use super::names::names;
 use super::{End, Progress, Turn};
@@ -47,7 +48,7 @@ impl Memory {
     }
 
     pub(super) fn feed(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
-        let data = PyBytes::new(py, data);
+        let data = make::bytes(py, data)?;
         let incoming = self.incoming.bind(py);
         incoming
             .call_method1(intern!(py, "write"), (data,))
@@ -87,7 +88,7 @@ impl Memory {
             let data = match self
                 .object
                 .bind(py)
-                .call_method1(intern!(py, "read"), (most,))
+                .call_method1(intern!(py, "read"), (make::size(py, most)?,))
             {
                 Ok(data) => data,
                 Err(error) if names(py)?.is_again(py, &error) => {
@@ -117,7 +118,7 @@ impl Memory {
             let written = self
                 .object
                 .bind(py)
-                .call_method1(intern!(py, "write"), (PyBytes::new(py, rest),));
+                .call_method1(intern!(py, "write"), (make::bytes(py, rest)?,));
             match written {
                 Ok(written) => count += written.extract::<usize>()?.min(rest.len()),
                 Err(error) if names(py)?.is_again(py, &error) => break,

@@ -57,6 +57,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::python::Ref;
+use crate::python::make::Words;
 pub(crate) use names::names;
 
 /// One of the two engines.
@@ -169,9 +170,9 @@ impl Engine {
             Some(value) if value == "direct" => true,
             Some(value) if value == "bio" => return Ok(memory()),
             Some(value) => {
-                return Err(PyRuntimeError::new_err(format!(
+                return Err(PyRuntimeError::new_err(Words(format!(
                     "HOTLOOP_TLS must be 'direct' or 'bio', not '{value}'"
-                )));
+                ))));
             }
         };
         if let Some(direct) = direct::Direct::new(object)? {
@@ -179,9 +180,9 @@ impl Engine {
         }
         // Objects that are not the ssl module's own (a test's mock) have no `SSL` that could be driven.
         if must && verify::is_genuine(object)? {
-            return Err(PyRuntimeError::new_err(
+            return Err(PyRuntimeError::new_err(Words(
                 "HOTLOOP_TLS=direct, but the running Python's _ssl module does not allow it",
-            ));
+            )));
         }
         Ok(memory())
     }

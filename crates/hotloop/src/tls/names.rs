@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::python::Ref;
+use crate::python::make::Words;
 
 pub(crate) struct Names {
     /// `_ssl._SSLSocket` and `_ssl._SSLContext`: the types inside `ssl.SSLObject` and behind `ssl.SSLContext`.
@@ -71,7 +72,7 @@ impl Names {
 fn load(py: Python<'_>) -> PyResult<Names> {
     let ssl = py
         .import("ssl")
-        .map_err(|_| PyRuntimeError::new_err("stdlib ssl module not available"))?;
+        .map_err(|_| PyRuntimeError::new_err(Words("stdlib ssl module not available")))?;
     let inner = py.import("_ssl")?;
     let sslproto = py.import("asyncio.sslproto")?;
     let constants = py.import("asyncio.constants")?;

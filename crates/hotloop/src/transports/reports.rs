@@ -116,6 +116,7 @@ pub(super) fn log_line(
     match this {
         Some(this) if this.get().debug.get() => {
             let logger = imports(py)?.logger.bind(py);
+            let message = make::string(py, message)?;
             logger.call_method1(level, (message, transport)).map(drop)
         }
         _ => Ok(()),
@@ -134,6 +135,7 @@ pub(super) fn warn_unclosed(
     let kind = py.get_type::<PyResourceWarning>();
     // Taken at import: at interpreter shutdown nothing can be imported.
     let warn = imports(py)?.warn.bind(py);
+    let text = make::string(py, &text)?;
     warn.call((text, kind), Some(&named)).map(drop)
 }
 
@@ -142,7 +144,7 @@ pub(super) fn count_lost_write(py: Python<'_>, lost: &Cell<u32>, text: &str) -> 
     let imports = imports(py)?;
     if lost.get() >= imports.log_threshold_for_lost_writes {
         let logger = imports.logger.bind(py);
-        logger.call_method1(intern!(py, "warning"), (text,))?;
+        logger.call_method1(intern!(py, "warning"), (make::string(py, text)?,))?;
     }
     lost.set(lost.get().saturating_add(1));
     Ok(())

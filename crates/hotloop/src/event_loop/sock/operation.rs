@@ -215,7 +215,7 @@ impl Kind {
                     .as_mut()
                     .and_then(|it| it.bytes_mut().get_mut(..*size));
                 let Some(target) = target else {
-                    let size = size.into_pyobject(py)?.into_any();
+                    let size = make::size(py, *size)?;
                     let args = make::tuple(py, [buffer.bind(py).to_owned(), size])?;
                     return by_method(socket, "recvfrom_into", args);
                 };

@@ -219,17 +219,12 @@ fn set_write_buffer_limits<'py>(
 
 fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let datagram = Datagram::of(&slf);
-    Ok((datagram.low_water.get(), datagram.high_water.get())
-        .into_pyobject(py)?
-        .into())
+    let marks = (datagram.low_water.get(), datagram.high_water.get());
+    Ok(make::sizes(py, marks)?.into())
 }
 
 fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(Datagram::of(&slf)
-        .queue_size
-        .get()
-        .into_pyobject(py)?
-        .into())
+    Ok(make::size(py, Datagram::of(&slf).queue_size.get())?.into())
 }
 
 fn get_extra<'py>(_py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -243,7 +238,7 @@ fn get_sock<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn get_sock_fd<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(Datagram::of(&slf).fd.into_pyobject(py)?.into())
+    Ok(make::number(py, Datagram::of(&slf).fd.into())?.into())
 }
 
 fn get_loop<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -270,7 +265,7 @@ fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
         .collect();
     let rows = make::list(py)?;
     for (data, to) in waiting {
-        rows.append((data.bind(py), to.bind(py)))?;
+        rows.append(make::tuple(py, [data.bind(py), to.bind(py)])?)?;
     }
     let deque = py.import("collections")?.getattr("deque")?;
     Ok(deque.call1((rows,))?.into())
@@ -281,7 +276,7 @@ fn is_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(Datagram::of(&slf).lost.get().into_pyobject(py)?.into())
+    Ok(make::number(py, Datagram::of(&slf).lost.get().into())?.into())
 }
 
 fn is_protocol_connected<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -294,12 +289,12 @@ fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> 
 
 fn get_high_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let mark = Datagram::of(&slf).high_water.get();
-    Ok(mark.into_pyobject(py)?.into())
+    Ok(make::size(py, mark)?.into())
 }
 
 fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let mark = Datagram::of(&slf).low_water.get();
-    Ok(mark.into_pyobject(py)?.into())
+    Ok(make::size(py, mark)?.into())
 }
 
 fn set_high_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {

@@ -193,7 +193,7 @@ fn get_pipe<'py, S: PipeState>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<R
 
 fn get_fileno<'py, S: PipeState>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let fd = state::<S>(&slf).end().raw_fd();
-    Ok(fd.into_pyobject(py)?.into())
+    Ok(make::number(py, fd.into())?.into())
 }
 
 fn is_reading<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -268,7 +268,7 @@ fn abort<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(write_pipe(&slf).waiting().into_pyobject(py)?.into())
+    Ok(make::size(py, write_pipe(&slf).waiting())?.into())
 }
 
 fn other_side_gone<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -328,7 +328,7 @@ fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(write_pipe(&slf).lost.get().into_pyobject(py)?.into())
+    Ok(make::number(py, write_pipe(&slf).lost.get().into())?.into())
 }
 
 fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -336,11 +336,11 @@ fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> 
 }
 
 fn get_high_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(write_pipe(&slf).high_water.get().into_pyobject(py)?.into())
+    Ok(make::size(py, write_pipe(&slf).high_water.get())?.into())
 }
 
 fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(write_pipe(&slf).low_water.get().into_pyobject(py)?.into())
+    Ok(make::size(py, write_pipe(&slf).low_water.get())?.into())
 }
 
 /// asyncio's own tests take the pipe away before they close it.

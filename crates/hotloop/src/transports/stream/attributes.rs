@@ -256,7 +256,7 @@ fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<
 
 fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Stream::of(&slf).settle(&slf)?;
-    Ok(Stream::of(&slf).waiting().into_pyobject(py)?.into())
+    Ok(make::size(py, Stream::of(&slf).waiting())?.into())
 }
 
 fn make_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -309,7 +309,7 @@ fn get_read_ready<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn get_sock_fd<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(Stream::of(&slf).fd.into_pyobject(py)?.into())
+    Ok(make::number(py, Stream::of(&slf).fd.into())?.into())
 }
 
 fn get_loop<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -350,7 +350,7 @@ fn is_eof_written<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 
 fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Stream::of(&slf).settle(&slf)?;
-    Ok(Stream::of(&slf).lost.get().into_pyobject(py)?.into())
+    Ok(make::number(py, Stream::of(&slf).lost.get().into())?.into())
 }
 
 fn get_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -370,11 +370,11 @@ fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> 
 }
 
 fn get_high_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(Stream::of(&slf).high_water.get().into_pyobject(py)?.into())
+    Ok(make::size(py, Stream::of(&slf).high_water.get())?.into())
 }
 
 fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(Stream::of(&slf).low_water.get().into_pyobject(py)?.into())
+    Ok(make::size(py, Stream::of(&slf).low_water.get())?.into())
 }
 
 fn set_high_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {

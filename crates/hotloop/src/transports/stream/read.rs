@@ -100,7 +100,7 @@ impl Stream {
             Ok(count) => {
                 let result = protocol
                     .bind(py)
-                    .call_method1(intern!(py, "buffer_updated"), (count,));
+                    .call_method1(intern!(py, "buffer_updated"), (make::size(py, count)?,));
                 self.check(
                     transport,
                     result,

@@ -18,6 +18,8 @@ use crate::python::heap_type::{
 use crate::python::{FastArguments, Ref, RefSlot, call};
 use crate::tls::names;
 
+use crate::python::make;
+use crate::python::make::Words;
 use crate::transports::object::{self, FlowControlSlots, Object, State};
 
 use super::construct::or_none;
@@ -54,6 +56,7 @@ impl State for AppTransport {
         }
         let py = object.py();
         let text = "unclosed transport <asyncio._SSLProtocolTransport object>";
+        let text = make::string(py, text)?;
         // Taken at import: at interpreter shutdown nothing can be imported.
         let warn = crate::imports::imports(py)?.warn.bind(py);
         warn.call1((text, py.get_type::<PyResourceWarning>()))
@@ -128,7 +131,7 @@ fn of<'a>(object: &'a Bound<'_, PyAny>) -> &'a AppTransport {
 
 /// The TLS protocol; `RuntimeError` after the end.
 fn open<'py>(slf: &Slf<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-    protocol(slf).ok_or_else(|| PyRuntimeError::new_err("the transport is closed"))
+    protocol(slf).ok_or_else(|| PyRuntimeError::new_err(Words("the transport is closed")))
 }
 
 /// The TLS protocol; nothing after the end.
@@ -295,9 +298,9 @@ fn get_extra_info<'py>(
 ) -> PyResult<Ref> {
     let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
     let Some(name) = name else {
-        return Err(PyTypeError::new_err(
+        return Err(PyTypeError::new_err(Words(
             "_SSLProtocolTransport.get_extra_info() missing 1 required positional argument: 'name'",
-        ));
+        )));
     };
     let default = default.map_or_else(|| none(py), |default| (&*default).into());
     match protocol(&slf) {
@@ -346,7 +349,7 @@ fn set_write_buffer_limits<'py>(
 
 fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let marks = Tls::of(&open(&slf)?).outgoing_marks.get();
-    Ok(marks.into_pyobject(py)?.into())
+    Ok(make::sizes(py, marks)?.into())
 }
 
 fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -354,7 +357,7 @@ fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Re
         Some(protocol) => Tls::of(&protocol).write_buffer_size(py)?,
         None => 0,
     };
-    Ok(size.into_pyobject(py)?.into())
+    Ok(make::size(py, size)?.into())
 }
 
 fn set_read_buffer_limits<'py>(
@@ -374,7 +377,7 @@ fn set_read_buffer_limits<'py>(
 
 fn get_read_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let marks = Tls::of(&open(&slf)?).incoming_marks.get();
-    Ok(marks.into_pyobject(py)?.into())
+    Ok(make::sizes(py, marks)?.into())
 }
 
 fn get_read_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -382,7 +385,7 @@ fn get_read_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref
         Some(protocol) => Tls::of(&protocol).engine.waiting_in(py)?,
         None => 0,
     };
-    Ok(size.into_pyobject(py)?.into())
+    Ok(make::size(py, size)?.into())
 }
 
 fn append_backlog<'py>(py: Python<'py>, slf: Slf<'_, 'py>, data: Slf<'_, 'py>) -> PyResult<Ref> {

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
+use crate::python::make::Words;
 use crate::python::{Buffer, FastArguments, Ref};
 use crate::tls::names;
 
@@ -112,9 +113,9 @@ fn resume_writing<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 fn get_app_transport<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     match Tls::of(&slf).app_transport.get(py) {
         Some(transport) => Ok(transport),
-        None => Err(PyRuntimeError::new_err(
+        None => Err(PyRuntimeError::new_err(Words(
             "Creating _SSLProtocolTransport twice",
-        )),
+        ))),
     }
 }
 
@@ -129,7 +130,7 @@ fn get_extra_info<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let [name, default] = arguments.named("_get_extra_info", ["name", "default"])?;
-    let name = name.ok_or_else(|| PyTypeError::new_err("_get_extra_info() needs a name"))?;
+    let name = name.ok_or_else(|| PyTypeError::new_err(Words("_get_extra_info() needs a name")))?;
     let default = default.map_or_else(|| none(py), |default| (&*default).into());
     app::extra_info(&slf, &name, default)
 }
@@ -180,7 +181,8 @@ fn fatal_error<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
-    let error = error.ok_or_else(|| PyTypeError::new_err("_fatal_error() needs an exception"))?;
+    let error =
+        error.ok_or_else(|| PyTypeError::new_err(Words("_fatal_error() needs an exception")))?;
     let message = match message {
         Some(message) => message.extract::<String>()?,
         None => "Fatal error on transport".to_owned(),
@@ -240,11 +242,12 @@ fn get_shutdown_timeout<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref
 /// A member of `asyncio.sslproto.SSLProtocolState`.
 fn get_state<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let name = Tls::of(&slf).phase.get().name();
+    let name = make::string(py, name)?;
     Ok(names(py)?.states.bind(py).getattr(name)?.into())
 }
 
 fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(Tls::of(&slf).lost.get().into_pyobject(py)?.into())
+    Ok(make::number(py, Tls::of(&slf).lost.get().into())?.into())
 }
 
 fn is_eof_received<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -300,5 +303,5 @@ fn pending(py: Python<'_>, count: usize) -> PyResult<Ref> {
 }
 
 fn get_backlog_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(Tls::of(&slf).backlog_size.get().into_pyobject(py)?.into())
+    Ok(make::size(py, Tls::of(&slf).backlog_size.get())?.into())
 }

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use crate::event_loop::Loop;
 use crate::imports::imports;
 use crate::python::guard::none;
+use crate::python::make::Words;
 use crate::python::{Ref, RefSlot};
 use crate::tls::{Engine, names};
 use crate::transports::object;
@@ -200,10 +201,10 @@ fn timeout<'py>(
         return Ok(default.into());
     };
     if given.le(0)? {
-        return Err(PyValueError::new_err(format!(
+        return Err(PyValueError::new_err(Words(format!(
             "{name} should be a positive number, got {}",
             given.str()?
-        )));
+        ))));
     }
     Ok(given.into())
 }

@@ -4,6 +4,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::python::make;
 use crate::tls::names;
 use crate::transports::reports::Named;
 use crate::transports::stream::Stream;
@@ -121,11 +122,11 @@ pub(super) fn marks(
     default: usize,
     py: Python<'_>,
 ) -> PyResult<(usize, usize)> {
-    let computed =
-        names(py)?
-            .add_flowcontrol_defaults
-            .bind(py)
-            .call1((high, low, default / 1024))?;
+    let computed = names(py)?.add_flowcontrol_defaults.bind(py).call1((
+        high,
+        low,
+        make::size(py, default / 1024)?,
+    ))?;
     let (high, low): (usize, usize) = computed.extract()?;
     Ok((low, high))
 }

@@ -7,6 +7,8 @@ use pyo3::types::PyDict;
 
 use crate::imports::imports;
 use crate::python::call;
+use crate::python::make;
+use crate::python::make::Words;
 use crate::tls::names;
 
 use super::{Phase, Tls, Told};
@@ -19,7 +21,8 @@ impl Tls {
         };
         if this.get().debug.get() {
             let logger = imports(py)?.logger.bind(py);
-            logger.call_method1(intern!(py, "debug"), ("%r starts SSL handshake", protocol))?;
+            let text = make::string(py, "%r starts SSL handshake")?;
+            logger.call_method1(intern!(py, "debug"), (text, protocol))?;
             let now = this.call_method0(intern!(py, "time"))?.extract()?;
             self.handshake_start.set(Some(now));
         } else {
@@ -41,9 +44,9 @@ impl Tls {
             return Ok(());
         }
         let seconds = self.handshake_timeout.bind(protocol.py()).str()?;
-        let error = PyConnectionAbortedError::new_err(format!(
+        let error = PyConnectionAbortedError::new_err(Words(format!(
             "SSL handshake is taking longer than {seconds} seconds: aborting the connection"
-        ));
+        )));
         self.fatal_error(protocol, error, "Fatal error on transport")
     }
 
@@ -104,9 +107,9 @@ impl Tls {
             let now: f64 = this.call_method0(intern!(py, "time"))?.extract()?;
             let logger = imports(py)?.logger.bind(py);
             let args = (
-                "%r: SSL handshake took %.1f ms",
+                make::string(py, "%r: SSL handshake took %.1f ms")?,
                 protocol,
-                (now - start) * 1e3,
+                make::float(py, (now - start) * 1e3)?,
             );
             logger.call_method1(intern!(py, "debug"), args)?;
         }

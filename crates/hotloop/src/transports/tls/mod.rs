@@ -28,6 +28,7 @@ use pyo3::types::{PyTuple, PyType};
 use crate::event_loop::Loop;
 use crate::imports::imports;
 use crate::python::heap_type::HeapType;
+use crate::python::make::Words;
 use crate::python::{Ref, RefSlot};
 use crate::tls::{Engine, names};
 use crate::transports::object::{self, Object, Slots, State};
@@ -191,7 +192,7 @@ impl Tls {
                 now.name(),
                 next.name()
             );
-            return Err(pyo3::exceptions::PyRuntimeError::new_err(message));
+            return Err(pyo3::exceptions::PyRuntimeError::new_err(Words(message)));
         }
         self.phase.set(next);
         Ok(())

@@ -153,8 +153,10 @@ impl Tls {
             end = End::Drained;
         }
         if progress.count > 0 {
-            app.bind(py)
-                .call_method1(intern!(py, "buffer_updated"), (progress.count,))?;
+            app.bind(py).call_method1(
+                intern!(py, "buffer_updated"),
+                (make::size(py, progress.count)?,),
+            )?;
         }
         Ok(end)
     }

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use crate::event_loop::Loop;
 use crate::imports::imports;
 use crate::python::call;
+use crate::python::make;
 use crate::tls::names;
 
 use super::{Phase, Tls, Told, app};
@@ -57,7 +58,7 @@ impl Tls {
         let error = names(py)?
             .timeout_error
             .bind(py)
-            .call1(("SSL shutdown timed out",))?;
+            .call1((make::string(py, "SSL shutdown timed out")?,))?;
         transport
             .bind(py)
             .call_method1(intern!(py, "_force_close"), (error,))
@@ -171,7 +172,7 @@ impl Tls {
                 let logger = imports(py)?.logger.bind(py);
                 let message = "returning true from eof_received() has no effect when using ssl";
                 logger
-                    .call_method1(intern!(py, "warning"), (message,))
+                    .call_method1(intern!(py, "warning"), (make::string(py, message)?,))
                     .map(drop)
             }
             Ok(false) => Ok(()),
@@ -198,7 +199,8 @@ impl Tls {
         let py = protocol.py();
         if self.is_debugging(py) {
             let logger = imports(py)?.logger.bind(py);
-            logger.call_method1(intern!(py, "debug"), ("%r received EOF", protocol))?;
+            let text = make::string(py, "%r received EOF")?;
+            logger.call_method1(intern!(py, "debug"), (text, protocol))?;
         }
         match self.phase.get() {
             Phase::Handshake => {

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use crate::imports::imports;
+use crate::python::make::Words;
 use crate::python::{Buffer, Ref};
 use crate::transports::stream::Stream;
 
@@ -108,7 +109,8 @@ impl Tls {
         let imports = imports(py)?;
         if self.lost.get() >= imports.log_threshold_for_lost_writes {
             let logger = imports.logger.bind(py);
-            logger.call_method1(intern!(py, "warning"), ("SSL connection is closed",))?;
+            let text = make::string(py, "SSL connection is closed")?;
+            logger.call_method1(intern!(py, "warning"), (text,))?;
         }
         self.lost.set(self.lost.get().saturating_add(1));
         Ok(true)
@@ -352,8 +354,8 @@ pub(super) fn check_type(data: &Bound<'_, PyAny>) -> PyResult<()> {
     if known {
         return Ok(());
     }
-    Err(PyTypeError::new_err(format!(
+    Err(PyTypeError::new_err(Words(format!(
         "data: expecting a bytes-like instance, got {}",
         data.get_type().name()?
-    )))
+    ))))
 }
