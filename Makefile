@@ -53,7 +53,7 @@ test: lint test-rust loom test-python ## everything that has to pass: lints, car
 ## Working on it
 
 .PHONY: check
-check: lint test-rust develop stubtest pytest ## the quick inner loop: `test` without loom and suites
+check: lint test-rust develop stubtest pytest-quick ## the inner loop: `test` without loom, suites, slow tests
 
 .PHONY: build
 build: release ## extension (into the environment) and load generator, both in release
@@ -195,6 +195,11 @@ stubtest: $(ready)/lint
 pytest: $(ready)/tests
 	$(step) --show "pytest, Python $(python_minor)" $(venv_python) -m pytest -m "not suite" \
 		--junitxml=build/reports/tests-$(python_minor).xml $(ARGS)
+
+.PHONY: pytest-quick
+pytest-quick: $(ready)/tests
+	$(step) --show "pytest without the slow tests, Python $(python_minor)" $(venv_python) -m pytest \
+		-m "not suite and not slow" $(ARGS)
 
 # What is set up once.
 
