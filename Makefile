@@ -53,7 +53,7 @@ test: lint test-rust loom test-python ## everything that has to pass: lints, car
 ## Working on it
 
 .PHONY: check
-check: lint test-rust develop stubtest pytest ## the quick inner loop: `test` without loom and suites
+check: lint test-rust develop stubtest pytest-quick ## the inner loop: `test` without loom, suites, slow tests
 
 .PHONY: build
 build: release ## extension (into the environment) and load generator, both in release
@@ -62,12 +62,13 @@ build: release ## extension (into the environment) and load generator, both in r
 lint: fmt clippy ruff mypy house-rules dependencies ## rustfmt, clippy, ruff, mypy, house rules, crates
 
 .PHONY: test-python
-test-python: develop stubtest pytest suites ## build for PYTHON, then stubtest, own tests, suites
+test-python: develop stubtest test-built ## build for PYTHON, then stubtest, own tests, suites
+
+.PHONY: test-built
+test-built: pytest pytest-suites ## own tests and suites on the extension as it was built last
 
 .PHONY: suites
-suites: develop $(ready)/tests ## CPython's own asyncio tests on hotloop (ARGS: more pytest options)
-	$(step) --show "suites, Python $(python_minor)" $(venv_python) -m pytest tests/suites -m suite \
-		--junitxml=build/reports/suites-$(python_minor).xml $(ARGS)
+suites: develop pytest-suites ## CPython's own asyncio tests on hotloop (ARGS: more pytest options)
 
 .PHONY: attacks
 attacks: develop $(ready)/tests ## the attacks in their short forms (ARGS: more pytest options)
@@ -188,13 +189,23 @@ release: $(ready)/maturin
 
 .PHONY: stubtest
 stubtest: $(ready)/lint
-	$(step) "stubtest hotloop._core" $(venv_python) -m mypy.stubtest hotloop._core \
+	$(step) "stubtest hotloop._core, Python $(python_minor)" $(venv_python) -m mypy.stubtest hotloop._core \
 		--mypy-config-file pyproject.toml
 
 .PHONY: pytest
 pytest: $(ready)/tests
 	$(step) --show "pytest, Python $(python_minor)" $(venv_python) -m pytest -m "not suite" \
 		--junitxml=build/reports/tests-$(python_minor).xml $(ARGS)
+
+.PHONY: pytest-quick
+pytest-quick: $(ready)/tests
+	$(step) --show "pytest without the slow tests, Python $(python_minor)" $(venv_python) -m pytest \
+		-m "not suite and not slow" $(ARGS)
+
+.PHONY: pytest-suites
+pytest-suites: $(ready)/tests
+	$(step) --show "suites, Python $(python_minor)" $(venv_python) -m pytest tests/suites -m suite \
+		--junitxml=build/reports/suites-$(python_minor).xml $(ARGS)
 
 # What is set up once.
 
@@ -205,17 +216,17 @@ $(ready)/venv:
 	@mkdir -p $(@D) && touch $@
 
 $(ready)/maturin: tools/requirements-lint.txt $(ready)/venv
-	$(step) "install maturin" $(pip_install) maturin -c tools/requirements-lint.txt
+	$(step) "install maturin, Python $(python_minor)" $(pip_install) maturin -c tools/requirements-lint.txt
 	@touch $@
 
 $(ready)/lint: tools/requirements-lint.txt $(ready)/venv
-	$(step) "install linters" $(pip_install) -r tools/requirements-lint.txt
+	$(step) "install linters, Python $(python_minor)" $(pip_install) -r tools/requirements-lint.txt
 	@touch $@ $(ready)/maturin
 
 $(ready)/tests: tests/requirements.txt $(ready)/venv
-	$(step) "install test requirements" $(pip_install) -r tests/requirements.txt
+	$(step) "install test requirements, Python $(python_minor)" $(pip_install) -r tests/requirements.txt
 	@touch $@
 
 $(ready)/benches: benches/requirements.txt $(ready)/venv
-	$(step) "install benchmark requirements" $(pip_install) -r benches/requirements.txt
+	$(step) "install benchmark requirements, Python $(python_minor)" $(pip_install) -r benches/requirements.txt
 	@touch $@

@@ -35,7 +35,7 @@ def pytest_configure() -> None:
 # Far above what any test needs: it ends a test that hangs, it measures nothing. A process that no
 # longer runs Python code is ended by pytest's own `faulthandler_timeout`.
 # The attacks (tests/attacks) can be told to go on for longer.
-TIME_LIMIT_SECONDS = 30 * max(1.0, float(os.environ.get("HOTLOOP_ATTACK_FACTOR", "1")))
+TIME_LIMIT_SECONDS = 60 * max(1.0, float(os.environ.get("HOTLOOP_ATTACK_FACTOR", "1")))
 
 
 class TimeLimit(KeyboardInterrupt):
@@ -49,12 +49,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("hotloop_only"):
             item.add_marker(skip)
-
-
-def pytest_collection_finish() -> None:
-    # Every test collects garbage at its end. What is imported by now stays to the end anyway.
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
@@ -77,6 +71,16 @@ def pytest_runtest_call() -> Iterator[None]:
 def pytest_runtest_teardown() -> Iterator[None]:
     with _time_limit():
         return (yield)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_stays_is_not_searched() -> None:
+    """Keep the collections at the end of every test short.
+
+    What is imported by now, and pytest's reports of the modules before, stays to the end anyway.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

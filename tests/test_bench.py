@@ -47,6 +47,7 @@ def bench(*words: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["call_soon", "echo", "visit", "udp", "unix", "startup"])
 def test_a_quick_run_without_the_native_load_writes_what_it_measured(
     scenario: str, tmp_path: Path
@@ -287,6 +288,7 @@ def test_the_program_without_a_command_says_how_it_is_used() -> None:
     assert (done.returncode, "python -m hotloop bench" in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_measurement_leaves_no_socket_file_behind(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     words = ["--quick", "--seconds", "0.2", "--only", "unix", "--loops", "hotloop"]

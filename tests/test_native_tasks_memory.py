@@ -117,6 +117,7 @@ def test_rounds_of_everything_leave_nothing_behind(hotloop, native):
     loop.close()
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_two_hundred_thousand_tasks(hotloop):
     loop = hotloop.EventLoop(native_tasks=True)
 
@@ -137,6 +138,7 @@ def test_memory_stays_flat_over_two_hundred_thousand_tasks(hotloop):
     loop.close()
 
 
+@pytest.mark.slow
 def test_tasks_may_be_dropped_by_the_collector_in_the_middle_of_a_step(hotloop):
     loop = hotloop.EventLoop(native_tasks=True)
 

@@ -102,6 +102,7 @@ loop.close()
     assert (child.returncode, child.stdout, child.stderr) == (0, "ran\n", "")
 
 
+@pytest.mark.slow
 def test_a_long_chain_of_handles_is_freed_without_recursion():
     source = """
 from helpers import new_loop

@@ -167,6 +167,7 @@ async def test_clients_can_be_closed_by_the_server(loop, method):
     await server.wait_closed()
 
 
+@pytest.mark.slow
 async def test_more_connections_than_the_backlog_are_all_served(loop):
     server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=2)
     async with server:

@@ -159,6 +159,7 @@ def test_a_transport_that_was_never_closed_warns_in_the_words_of_asyncio(loop):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["direct", "bio"])
 def test_connections_one_after_the_other_leave_no_memory(engine):
     """Both ends in one process: its size stays what it was after the first fifty."""

@@ -1,4 +1,4 @@
-"""What the attacks share: a seed that is printed and can be given again, and how long to go on.
+"""What the attacks share: the marker ``slow``, a seed that is printed and can be given again, and how long to go on.
 
 ``HOTLOOP_ATTACK_SEED`` repeats a run; ``HOTLOOP_ATTACK_FACTOR`` (default 1) multiplies the number of rounds, which
 ``make soak`` uses.
@@ -9,8 +9,15 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pathlib import Path
 import exceptions
 import report
 from baseline import Baseline
-from processes import ClassRun, Limits, NoLoop, check_loop, list_classes, run_class
+from processes import JOBS, ClassRun, Limits, NoLoop, check_loop, list_classes, run_class
 from verdict import Verdict, judge, unknown_exceptions
 
 EXCEPTIONS = Path(__file__).with_name("cpython_exceptions.toml")
@@ -77,7 +77,7 @@ def run(
     baseline: Baseline,
     listed: dict[str, str],
     limits: Limits,
-    jobs: int = 2,
+    jobs: int = JOBS,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Result]:
     """Runs and judges the selected classes, `jobs` processes at a time.
@@ -176,7 +176,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--test", action="append", default=[], help="a test's name; repeatable")
     parser.add_argument("--list", action="store_true", help="list the classes, run nothing")
-    parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default 2)")
+    parser.add_argument("--jobs", type=int, default=JOBS, help=f"processes at a time ({JOBS})")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one test")
     parser.add_argument(
         "--keep-going", action="store_true", help="run the rest of a class after a hang or a crash"

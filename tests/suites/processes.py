@@ -18,6 +18,9 @@ CHILD = Path(__file__).with_name("cpython_child.py")
 #: Seconds that a child gets on top of the limit of its last test, to print its stacks and end.
 GRACE = 15.0
 
+#: Processes at a time. The tests wait as long as they compute: so many keep two processors busy.
+JOBS = 4
+
 #: How `faulthandler.dump_traceback_later` begins what it prints.
 HANG_MARK = "Timeout ("
 

@@ -45,8 +45,8 @@ def whole_suite() -> cpython.Selection | None:
 def results(request: pytest.FixtureRequest) -> dict[str, cpython.Result]:
     """The results of all classes that were chosen for this pytest run.
 
-    All of them run before the first test does, two at a time: a test must not leave threads or
-    processes behind for the next one, and one at a time takes nearly twice as long.
+    All of them run before the first test does, some at a time: a test must not leave threads or
+    processes behind for the next one, and one at a time takes much longer.
     """
     # Whatever limit is set for one pytest test does not fit here; every child has its own.
     faulthandler.cancel_dump_traceback_later()

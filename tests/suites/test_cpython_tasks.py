@@ -6,12 +6,16 @@ where a step goes through `call_soon`, and on hotloop's, where it does not.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from processes import JOBS
 
 pytestmark = [pytest.mark.suite, pytest.mark.hotloop_only]
 
@@ -31,9 +35,23 @@ def test_the_tests_of_cpython_are_installed() -> None:
     assert CLASSES, "this Python has no test.test_asyncio (libpython3-testsuite)"
 
 
-@pytest.fixture
-def child(class_name: str, loop_name: str) -> subprocess.CompletedProcess[str]:
-    """The run of a class; not in the test, which may take less time than a busy machine needs."""
+@pytest.fixture(scope="module")
+def children(
+    request: pytest.FixtureRequest,
+) -> dict[tuple[str, str], subprocess.CompletedProcess[str]]:
+    """The runs of all classes that were chosen, some at a time, before the first test does."""
+    faulthandler.cancel_dump_traceback_later()  # every child has a limit of its own
+    chosen = []
+    for item in request.session.items:
+        if isinstance(item, pytest.Function) and item.path == request.path:
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            chosen += [(parameters["class_name"], parameters["loop_name"])] if parameters else []
+    with ThreadPoolExecutor(JOBS) as pool:
+        return dict(zip(chosen, pool.map(run_class, chosen), strict=True))
+
+
+def run_class(names: tuple[str, str]) -> subprocess.CompletedProcess[str]:
+    class_name, loop_name = names
     command = [sys.executable, str(CHILD), "--loop", loop_name, class_name]
     return subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
 
@@ -41,7 +59,10 @@ def child(class_name: str, loop_name: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("loop_name", ["asyncio", "hotloop"])
 @pytest.mark.parametrize("class_name", CLASSES)
 def test_class_passes_what_it_passes_on_asyncios_own(
-    child: subprocess.CompletedProcess[str],
+    class_name: str,
+    loop_name: str,
+    children: dict[tuple[str, str], subprocess.CompletedProcess[str]],
 ) -> None:
+    child = children[class_name, loop_name]
     if child.returncode != 0:
         pytest.fail((child.stdout + child.stderr)[-6000:], pytrace=False)

@@ -84,6 +84,7 @@ def test_outcomes_and_loops_are_reported_per_test() -> None:
     assert "in a subtest" in run.tests["test_samples.Fine.test_d_subtest"].detail
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("samples")
 def test_hanging_test_is_named_and_the_rest_counts_as_missing() -> None:
     run = run_sample("Hanging", Limits(timeout=2.0))
@@ -93,6 +94,7 @@ def test_hanging_test_is_named_and_the_rest_counts_as_missing() -> None:
     assert "in test_b" in run.fault, "the stack is part of the report"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("samples")
 def test_keep_going_runs_what_comes_after_a_hang() -> None:
     run = run_sample("Hanging", Limits(timeout=2.0, keep_going=True))
