@@ -35,7 +35,7 @@ def pytest_configure() -> None:
 # Far above what any test needs: it ends a test that hangs, it measures nothing. A process that no
 # longer runs Python code is ended by pytest's own `faulthandler_timeout`.
 # The attacks (tests/attacks) can be told to go on for longer.
-TIME_LIMIT_SECONDS = 60 * max(1.0, float(os.environ.get("HOTLOOP_ATTACK_FACTOR", "1")))
+TIME_LIMIT_SECONDS = 100 * max(1.0, float(os.environ.get("HOTLOOP_ATTACK_FACTOR", "1")))
 
 
 class TimeLimit(KeyboardInterrupt):

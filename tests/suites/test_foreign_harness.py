@@ -93,6 +93,11 @@ def test_an_unknown_suite_is_refused() -> None:
         load(["nosuch"], quick=False)
 
 
+def test_a_quick_subset_may_be_the_whole() -> None:
+    (suite,) = load(["aiohttp"], quick=True)
+    assert suite.quick == suite.arguments
+
+
 def test_the_page_keeps_what_stands_around_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
