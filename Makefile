@@ -47,6 +47,9 @@ demo: release $(ready)/benches ## serve real HTTP on hotloop, asyncio and uvloop
 	$(step) --show "demo" $(venv_python) benches/demo.py \
 		$(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(ARGS)
 
+# A minute of cross-talk; it takes some seconds where `test-python` is run by itself.
+test: export HOTLOOP_CROSS_TALK_SECONDS ?= 60
+
 .PHONY: test
 test: lint test-rust loom test-python ## everything that has to pass: lints, cargo tests, pytest, suites
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
+import faulthandler
 import gc
 import importlib
 import json
 import os
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from typing import Any
 CERTIFICATE = Path(__file__).resolve().parent.parent / "data" / "localhost.pem"
 #: What ends a connection that was cut, and is nobody's mistake.
 EXPECTED = (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError)
+#: Seconds on top of what a program should take, after which it counts as one that hangs.
+HANG = 60
 
 
 def option_parser(description: str | None, break_it: str) -> argparse.ArgumentParser:
@@ -23,14 +28,38 @@ def option_parser(description: str | None, break_it: str) -> argparse.ArgumentPa
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--loop", default="hotloop", help="hotloop, asyncio or uvloop")
     chosen = random.SystemRandom().getrandbits(32)
+    parser.add_argument(
+        "--native-tasks",
+        action="store_true",
+        help="hotloop's own futures and tasks (not asyncio's)",
+    )
     parser.add_argument("--seed", type=int, default=chosen, help="default: a random one")
     parser.add_argument("--break-it", action="store_true", help=break_it)
     return parser
 
 
-def make_loop(name: str) -> asyncio.AbstractEventLoop:
-    """A loop of the module of that name. The caller closes it."""
-    return importlib.import_module(name).new_event_loop()  # type: ignore[no-any-return]
+def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """The options, printed at once with the seed, so that what crashes or hangs can be repeated."""
+    arguments = parser.parse_args(argv)
+    seed = [] if "--seed" in argv else ["--seed", str(arguments.seed)]
+    print(" ".join([parser.prog, *argv, *seed]), flush=True)
+    return arguments
+
+
+def make_loop(name: str, native_tasks: bool = False) -> asyncio.AbstractEventLoop:
+    """A loop of the module of that name, with hotloop's own tasks if so wished. The caller closes it."""
+    module = importlib.import_module(name)
+    if native_tasks:
+        return module.EventLoop(native_tasks=True)  # type: ignore[no-any-return]
+    return module.new_event_loop()  # type: ignore[no-any-return]
+
+
+def end_if_it_hangs(seconds: float) -> None:
+    """End the process, with the stacks of its threads, if it takes so much longer that it must hang.
+
+    A later call begins anew.
+    """
+    faulthandler.dump_traceback_later(seconds + HANG, exit=True)
 
 
 def count_descriptors() -> int:
@@ -46,7 +75,28 @@ def left_since(before: int, loop: asyncio.AbstractEventLoop | None = None) -> in
     return count_descriptors() - before
 
 
+def bytes_in_use() -> int:
+    """The bytes that the process has from malloc, OpenSSL's among them, and Python's small blocks."""
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = Mallinfo
+    information = mallinfo()
+    return information.uordblks + information.hblkhd + 48 * sys.getallocatedblocks()
+
+
 def finish(result: dict[str, Any], failed: object) -> int:
     """Print the result, which is the last line of the output; return the exit status."""
+    faulthandler.cancel_dump_traceback_later()
     print(json.dumps(result))
     return 1 if failed else 0
+
+
+class Mallinfo(ctypes.Structure):
+    """`struct mallinfo2`, mallinfo(3)."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]

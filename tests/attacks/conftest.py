@@ -29,6 +29,13 @@ def attack_seed() -> int:
     return seed
 
 
+@pytest.fixture(params=[(), ("--native-tasks",)], ids=["asyncio_tasks", "native_tasks"])
+def task_option(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The option of an attack that says whose tasks the loop makes: a test with it runs on both."""
+    option: tuple[str, ...] = request.param
+    return option
+
+
 @pytest.fixture
 def attack_seconds() -> Callable[[float], float]:
     """Makes the length of the short form, in seconds, that of this run."""

@@ -1,12 +1,14 @@
 """Cross-talk: many short connections with a secret each, cancelled and closed at random. A program of its own.
 
 Clients and servers live in one process, so that descriptors are closed and reused as fast as the kernel can. Every
-connection sends nothing but its own secret, over and over, and gets it echoed; both ends compare every byte. Besides
-them, `add_reader` users close their descriptors without a word, and `sock_*` calls are cancelled while they wait.
+connection sends nothing but its own secret, over and over, and gets it echoed; both ends compare every byte: over TCP and Unix
+sockets, with streams, protocols and `sock_*` calls, in TLS from the beginning and after `start_tls`. Besides them,
+`add_reader` users close their descriptors without a word. A third of all is cancelled at whatever it awaits then.
 
     python tests/attacks/cross_talk.py --loop hotloop --seconds 10 --seed 1
 
-prints one line of JSON. A single foreign byte makes the exit status 1.
+prints one line of JSON: how many were begun, and how many of them the servers saw. A single foreign byte makes the
+exit status 1, and so do a descriptor that is left and an error that a connection's end does not explain.
 """
 
 from __future__ import annotations
@@ -16,98 +18,127 @@ import collections
 import contextlib
 import random
 import socket
+import ssl
 import sys
+import tempfile
 import time
+from collections.abc import Awaitable, Callable
 
 from attack_program import (
+    CERTIFICATE,
     EXPECTED,
     count_descriptors,
+    end_if_it_hangs,
     finish,
     left_since,
     make_loop,
     option_parser,
+    parse,
 )
+from secret_ends import LENGTH, Client, Echo, Stream, UpgradingEcho, is_foreign
 
-#: Bytes of a secret; a stream is its secret again and again.
-LENGTH = 8
-
-
-class Foreign(Exception):
-    """A byte of another connection."""
-
-
-class Stream:
-    """Checks that everything that comes is the secret, at the right offset."""
-
-    def __init__(self, secret: bytes | None) -> None:
-        self.secret = secret
-        self.head = bytearray()
-        self.offset = 0
-
-    def take(self, data: bytes) -> None:
-        if self.secret is None:
-            self.head += data
-            if len(self.head) < LENGTH:
-                return
-            self.secret, data = bytes(self.head[:LENGTH]), bytes(self.head[LENGTH:])
-        start = self.offset % LENGTH
-        copies = (start + len(data)) // LENGTH + 1
-        if data != (self.secret * copies)[start : start + len(data)]:
-            raise Foreign(f"{self.secret!r} got {data[:40]!r} at {self.offset}")
-        self.offset += len(data)
+#: Seconds after which everything that was closed must be gone.
+PATIENCE = 20.0
+#: The kinds of connections, and how often each is chosen.
+KINDS = {
+    "protocol": 25,
+    "unix": 25,
+    "sockets": 15,
+    "dropped_reader": 20,
+    "streams": 10,
+    "tls": 1,
+    "start_tls": 1,
+}
 
 
 class Attack:
     """One run."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, seed: int, break_it: bool) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, seed: int, break_it: bool, directory: str
+    ) -> None:
         self.loop = loop
         self.choose = random.Random(seed)
+        self.path = f"{directory}/socket"
         self.foreign: list[str] = []
+        self.unexpected: list[str] = []
         self.counts: collections.Counter[str] = collections.Counter()
         self.errors: collections.Counter[str] = collections.Counter()
         self.break_it = break_it
+        self.accepted = 0
         self.servers: set[Echo] = set()
+        self.upgrades: set[asyncio.Task[None]] = set()
+        self.server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.server_tls.load_cert_chain(CERTIFICATE)
+        self.client_tls = ssl.create_default_context(cafile=CERTIFICATE)
 
     def secret(self) -> bytes:
         return self.choose.randbytes(LENGTH)
 
     def note(self, error: BaseException) -> None:
-        if isinstance(error, Foreign):
-            self.foreign.append(str(error))
+        if is_foreign(error):
+            self.foreign.append(repr(error))
+        elif not isinstance(error, EXPECTED):
+            self.unexpected.append(repr(error))
         self.errors[type(error).__name__] += 1
 
-    async def run(self, seconds: float, workers: int) -> None:
+    async def run(self, seconds: float, workers: int, kinds: dict[str, int]) -> None:
         self.loop.set_exception_handler(self.handle)
-        server = await self.loop.create_server(lambda: Echo(self), "127.0.0.1", 0, backlog=512)
-        address = server.sockets[0].getsockname()
+        loop, named = self.loop, {"backlog": 512}
+        plain = await loop.create_server(lambda: Echo(self), "127.0.0.1", 0, **named)
+        local = await loop.create_unix_server(lambda: Echo(self), self.path, **named)
+        tls = await loop.create_server(
+            lambda: Echo(self), "127.0.0.1", 0, ssl=self.server_tls, **named
+        )
+        upgrading = await loop.create_server(
+            lambda: UpgradingEcho(self, self.server_tls), "127.0.0.1", 0, **named
+        )
+        self.plain, self.tls, self.upgrading = (
+            server.sockets[0].getsockname() for server in (plain, tls, upgrading)
+        )
         ends = time.monotonic() + seconds
-        kinds = [self.over_streams, self.over_protocol, self.over_sockets, self.dropped_reader]
+        calls: list[Callable[[], Awaitable[None]]] = [
+            getattr(self, f"over_{kind}") for kind in kinds
+        ]
+        weights = list(kinds.values())
 
         async def worker() -> None:
-            while time.monotonic() < ends and not self.foreign:
-                kind = self.choose.choice(kinds)
-                task = self.loop.create_task(kind(address))
+            while time.monotonic() < ends and not self.foreign and not self.unexpected:
+                [kind] = self.choose.choices(calls, weights)
+                task = loop.create_task(kind())
                 cancel = None
                 if self.choose.random() < 0.3:  # at whatever it awaits then
-                    cancel = self.loop.call_later(self.choose.random() * 0.01, task.cancel)
+                    cancel = loop.call_later(self.choose.random() * 0.01, task.cancel)
                 await asyncio.wait([task])
                 if cancel is not None:
                     cancel.cancel()
                 self.counts["connections"] += 1
+                self.counts[kind.__name__] += 1
                 if task.cancelled():
                     self.counts["cancelled"] += 1
                 elif (error := task.exception()) is not None:
                     self.note(error)
-                    if not isinstance(error, (*EXPECTED, Foreign)):
-                        raise error
 
+        async def tell() -> None:
+            for tenth in range(1, 10):
+                await asyncio.sleep(seconds / 10)
+                print(f"{tenth * 10} %  {self.accepted} accepted", flush=True)
+
+        telling = loop.create_task(tell())
         await asyncio.gather(*(worker() for _ in range(workers)))
-        server.close()
-        while self.servers:  # some are only made now, of connections that waited to be accepted
+        telling.cancel()
+        for server in (plain, local, tls, upgrading):
+            server.close()
+
+    async def all_ended(self, descriptors: int) -> None:
+        """Abort what the servers have, until nothing more comes: some are only made now, of waiting connections."""
+        patience = time.monotonic() + PATIENCE
+        while time.monotonic() < patience:
             for echo in list(self.servers):
                 echo.transport.abort()
-            await asyncio.sleep(0)
+            if not self.servers and not self.upgrades and count_descriptors() <= descriptors:
+                return
+            await asyncio.sleep(0.001)
 
     def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")
@@ -116,14 +147,14 @@ class Attack:
         else:
             self.errors[str(context["message"])] += 1
 
-    async def over_streams(self, address: tuple[str, int]) -> None:
-        opening = asyncio.open_connection(*address)
+    async def over_streams(self) -> None:
+        opening = asyncio.open_connection(*self.plain)
         reader, writer = await asyncio.wait_for(opening, self.choose.choice([0.002, 5]))
         secret = self.secret()
         stream = Stream(secret)
         try:
             for _ in range(self.choose.randrange(1, 5)):
-                copies = self.choose.choice([1, 100, 20_000])
+                copies = self.choose.choice([1, 1, 100, 20_000])
                 writer.write(secret * (copies + (stream.offset == 0)))
                 while stream.offset < copies * LENGTH:
                     data = await asyncio.wait_for(
@@ -138,30 +169,69 @@ class Attack:
                 writer.transport.abort()
             writer.close()
 
-    async def over_protocol(self, address: tuple[str, int]) -> None:
+    async def over_protocol(self) -> None:
         secret = self.secret()
-        transport, client = await self.loop.create_connection(
-            lambda: Client(self, secret), *address
+        connecting = self.loop.create_connection(lambda: Client(self, secret), *self.plain)
+        await self.exchange(*await connecting)
+
+    async def over_unix(self) -> None:
+        secret = self.secret()
+        connecting = self.loop.create_unix_connection(lambda: Client(self, secret), self.path)
+        await self.exchange(*await connecting)
+
+    async def over_tls(self) -> None:
+        secret = self.secret()
+        connecting = self.loop.create_connection(
+            lambda: Client(self, secret),
+            *self.tls,
+            ssl=self.client_tls,
+            server_hostname="localhost",
+        )
+        await self.exchange(*await connecting)
+
+    async def over_start_tls(self) -> None:
+        secret = self.secret()
+        plain, client = await self.loop.create_connection(
+            lambda: Client(self, secret), *self.upgrading
         )
         try:
-            transport.writelines([secret] * self.choose.choice([2, 50]))
-            if self.choose.random() < 0.3:
-                transport.write_eof()
-            elif self.choose.random() < 0.3:
+            plain.write(secret)
+            await client.received(LENGTH, 5)
+            if client.lost.done() or client.stream.offset < LENGTH:
+                return
+            transport = await self.loop.start_tls(
+                plain, client, self.client_tls, server_hostname="localhost"
+            )
+            assert transport is not None
+            await self.exchange(transport, client)
+        finally:
+            plain.abort()
+
+    async def exchange(self, transport: asyncio.Transport, client: Client) -> None:
+        secret = client.stream.secret
+        assert secret is not None
+        try:
+            copies = self.choose.choice([2, 2, 50, 2000])
+            transport.writelines([secret] * copies)
+            if self.choose.random() < 0.2:
+                if transport.can_write_eof():
+                    transport.write_eof()
+            elif self.choose.random() < 0.2:
                 transport.pause_reading()
                 transport.write(secret * 1000)
                 await asyncio.sleep(0)
                 if not transport.is_closing():
                     transport.resume_reading()
-            await asyncio.wait([client.lost], timeout=self.choose.choice([0, 0.002]))
+            timeout = self.choose.choice([0, 0.002, 5])
+            await client.received((copies - 1) * LENGTH, timeout)
         finally:
             self.choose.choice([transport.close, transport.abort])()
 
-    async def over_sockets(self, address: tuple[str, int]) -> None:
+    async def over_sockets(self) -> None:
         secret = self.secret()
         with socket.socket() as client:
             client.setblocking(False)
-            await self.loop.sock_connect(client, address)
+            await self.loop.sock_connect(client, self.plain)
             await self.loop.sock_sendall(client, secret * 3)
             stream = Stream(secret)
             while stream.offset < 2 * LENGTH:
@@ -171,7 +241,7 @@ class Attack:
                     return
                 stream.take(data)
 
-    async def dropped_reader(self, address: tuple[str, int]) -> None:
+    async def over_dropped_reader(self) -> None:
         ours, theirs = socket.socketpair()
         secret = self.secret()
         called = []
@@ -199,75 +269,36 @@ class Attack:
             self.foreign.append(f"a pair got {data[:40]!r}")
 
 
-class Echo(asyncio.Protocol):
-    """The server's end: takes the first bytes as the secret, and sends back what follows."""
-
-    def __init__(self, attack: Attack) -> None:
-        self.attack = attack
-        self.stream = Stream(None)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-        self.attack.servers.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        known = self.stream.offset
-        self.stream.take(data)
-        echo = data[len(data) - (self.stream.offset - known) :]
-        if self.attack.break_it and self.attack.choose.random() < 0.01:
-            self.attack.choose.choice(list(self.attack.servers)).transport.write(echo)
-            return
-        if self.attack.choose.random() < 0.01:
-            self.transport.abort()
-        else:
-            self.transport.write(echo)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self.attack.servers.discard(self)
-
-
-class Client(asyncio.Protocol):
-    """The client's end of a connection without streams."""
-
-    def __init__(self, attack: Attack, secret: bytes) -> None:
-        self.attack = attack
-        self.stream = Stream(secret)
-        self.lost = attack.loop.create_future()
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self.stream.take(data)
-        except Foreign as error:
-            self.attack.note(error)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        if not self.lost.done():
-            self.lost.set_result(None)
-
-
 def main(argv: list[str]) -> int:
     """Run the attack; return the exit status."""
     parser = option_parser(__doc__, "send a byte to a wrong connection now and then")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--workers", type=int, default=64)
-    arguments = parser.parse_args(argv)
-    loop = make_loop(arguments.loop)
+    parser.add_argument("--only", choices=KINDS, action="append", help="of the kinds; repeatable")
+    arguments = parse(parser, argv)
+    end_if_it_hangs(arguments.seconds + PATIENCE)
+    loop = make_loop(arguments.loop, arguments.native_tasks)
     before = count_descriptors()
-    attack = Attack(loop, arguments.seed, arguments.break_it)
-    try:
-        loop.run_until_complete(attack.run(arguments.seconds, arguments.workers))
-        left = left_since(before, loop)
-    finally:
-        loop.close()
+    with tempfile.TemporaryDirectory() as directory:
+        attack = Attack(loop, arguments.seed, arguments.break_it, directory)
+        kinds = {name: KINDS[name] for name in arguments.only or KINDS}
+        try:
+            loop.run_until_complete(attack.run(arguments.seconds, arguments.workers, kinds))
+            loop.run_until_complete(attack.all_ended(before))
+            left = left_since(before, loop)
+        finally:
+            loop.close()
     result = {
         "loop": arguments.loop,
         "seed": arguments.seed,
         "foreign": attack.foreign[:5],
+        "unexpected": attack.unexpected[:5],
         "descriptors left": left,
+        "accepted": attack.accepted,
         **attack.counts,
         "errors": dict(attack.errors),
     }
-    return finish(result, attack.foreign)
+    return finish(result, attack.foreign or attack.unexpected or left)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from attack_program import (
     left_since,
     make_loop,
     option_parser,
+    parse,
 )
 
 HANG = 60
@@ -182,10 +183,10 @@ def main(argv: list[str]) -> int:
     parser = option_parser(__doc__, "lose a descriptor when there is none")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--workers", type=int, default=10)
-    arguments = parser.parse_args(argv)
+    arguments = parse(parser, argv)
     faulthandler.dump_traceback_later(arguments.seconds + HANG, exit=True)
     asyncio.constants.ACCEPT_RETRY_DELAY = REST
-    make = functools.partial(make_loop, arguments.loop)
+    make = functools.partial(make_loop, arguments.loop, arguments.native_tasks)
     loop = make()
     asyncio.set_event_loop(loop)  # where child watchers look for it, up to 3.11
     before = count_descriptors()

@@ -32,6 +32,7 @@ from attack_program import (
     left_since,
     make_loop,
     option_parser,
+    parse,
 )
 
 HANG = 60
@@ -87,8 +88,8 @@ class Client(asyncio.Protocol):
 class Attack:
     """One run."""
 
-    def __init__(self, loop_name: str, seed: int, break_it: bool) -> None:
-        self.make = functools.partial(make_loop, loop_name)
+    def __init__(self, loop_name: str, native_tasks: bool, seed: int, break_it: bool) -> None:
+        self.make = functools.partial(make_loop, loop_name, native_tasks)
         self.loop = self.make()
         self.choose = random.Random(seed)
         self.break_it = break_it
@@ -261,10 +262,10 @@ def main(argv: list[str]) -> int:
     """Run the attack; return the exit status."""
     parser = option_parser(__doc__, "children write to the connections of the parent")
     parser.add_argument("--rounds", type=int, default=100)
-    arguments = parser.parse_args(argv)
+    arguments = parse(parser, argv)
     warnings.simplefilter("ignore")  # of forks with threads (3.12), and of what a child leaves open
     before = count_descriptors()
-    attack = Attack(arguments.loop, arguments.seed, arguments.break_it)
+    attack = Attack(arguments.loop, arguments.native_tasks, arguments.seed, arguments.break_it)
     attack.run(arguments.rounds)
     if left := left_since(before):
         attack.faults.append(f"{left} descriptors left")

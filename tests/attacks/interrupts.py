@@ -21,14 +21,22 @@ import sys
 import threading
 import time
 
-from attack_program import count_descriptors, finish, make_loop, option_parser
+from attack_program import (
+    count_descriptors,
+    end_if_it_hangs,
+    finish,
+    left_since,
+    make_loop,
+    option_parser,
+    parse,
+)
 
 
 class Attack:
     """One run."""
 
-    def __init__(self, loop_name: str, seed: int, lose: bool) -> None:
-        self.make = functools.partial(make_loop, loop_name)
+    def __init__(self, loop_name: str, native_tasks: bool, seed: int, lose: bool) -> None:
+        self.make = functools.partial(make_loop, loop_name, native_tasks)
         self.loop = self.make()
         #: On others, an interrupted `close()` cannot be repeated.
         self.may_close = loop_name == "hotloop"
@@ -64,7 +72,9 @@ class Attack:
         thread = threading.Thread(target=self.send, args=(count,), daemon=True)
         thread.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        for _ in range(count):
+        for number in range(count):
+            if number % 100 == 0:
+                end_if_it_hangs(0)
             self.round()
             if self.faults:
                 break
@@ -149,9 +159,12 @@ def main(argv: list[str]) -> int:
     """Run the attack; return the exit status."""
     parser = option_parser(__doc__, "pretend that a callback was lost")
     parser.add_argument("--count", type=int, default=1000)
-    arguments = parser.parse_args(argv)
-    attack = Attack(arguments.loop, arguments.seed, arguments.break_it)
+    arguments = parse(parser, argv)
+    before = count_descriptors()
+    attack = Attack(arguments.loop, arguments.native_tasks, arguments.seed, arguments.break_it)
     attack.run(arguments.count)
+    if left := left_since(before):
+        attack.faults.append(f"{left} descriptors left")
     result = {
         "loop": arguments.loop,
         "seed": arguments.seed,

@@ -2,18 +2,23 @@
 
     python tests/attacks/long_forms.py --seconds 3600 --seed 1
 
-Each attack gets its share of the time, in rounds with seeds that are made from the one given; a line per round says
-how far it is. The first round that fails ends the run: its output and the command that repeats it are printed, and
-the exit status is 1.
+Each attack gets its share of the time, in rounds with seeds that are made from the one given, on asyncio's tasks and on
+hotloop's own; a line per round says how far it is. The first round that fails or hangs ends the run: its output and the command
+that repeats it are printed, and the exit status is 1.
+
+The attacks that go through every case in their short forms, and so have no seed, have no long form.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,29 +26,38 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 #: Seconds of a round of an attack that can be repeated.
 ROUND = 60.0
-#: Rounds of interrupts, of random faults in each scenario, and of forks, that take about a minute.
-INTERRUPTS, FAULTS_FACTOR, FORKS = 10_000, 20, 1000
+#: Rounds of interrupts, of random faults in each scenario, of forks, and of threads, that take about a minute.
+INTERRUPTS, FAULTS_FACTOR, FORKS, THREADS = 10_000, 20, 1000, 1000
 #: TLS connections that take about a minute.
 CLOSINGS = 5_000
+#: How many times as long as planned a round may take, and seconds on top: beyond, it counts as one that hangs.
+PATIENCE, AT_LEAST = 5, 300.0
+#: Seconds that such a round gets to print its stacks.
+GRACE = 10.0
 
 
 def cross_talk(seed: int, seconds: float) -> list[str]:
-    return program("cross_talk.py", "--seconds", seconds, "--seed", seed)
+    return program("cross_talk.py", seed, "--seconds", seconds, *tasks_by(seed))
 
 
 def mixed_load(seed: int, seconds: float) -> list[str]:
-    return program("soak.py", "--seconds", seconds, "--seed", seed)
+    return program("soak.py", seed, "--seconds", seconds)
+
+
+def mixed_load_native_tasks(seed: int, seconds: float) -> list[str]:
+    return program("soak.py", seed, "--seconds", seconds, "--native-tasks")
 
 
 def tls_closing(seed: int, seconds: float) -> list[str]:
     count = max(300, int(CLOSINGS * min(1, seconds / ROUND)))
-    engine = ("direct", "bio")[seed % 2]
-    return program("tls_closing.py", "--connections", count, "--seed", seed, "--engine", engine)
+    engine = ("direct", "bio")[seed // 2 % 2]
+    options = ("--connections", count, "--engine", engine, *tasks_by(seed))
+    return program("tls_closing.py", seed, *options)
 
 
 def interrupts(seed: int, seconds: float) -> list[str]:
     count = max(100, int(INTERRUPTS * min(1, seconds / ROUND)))
-    return program("interrupts.py", "--count", count, "--seed", seed)
+    return program("interrupts.py", seed, "--count", count, *tasks_by(seed))
 
 
 def faults(seed: int, seconds: float) -> list[str]:
@@ -60,27 +74,39 @@ def faults(seed: int, seconds: float) -> list[str]:
 
 
 def exhaustion(seed: int, seconds: float) -> list[str]:
-    return program("exhaustion.py", "--seconds", seconds, "--seed", seed)
+    return program("exhaustion.py", seed, "--seconds", seconds, *tasks_by(seed))
 
 
 def forks(seed: int, seconds: float) -> list[str]:
     rounds = max(10, int(FORKS * min(1, seconds / ROUND)))
-    return program("forks.py", "--rounds", rounds, "--seed", seed)
+    return program("forks.py", seed, "--rounds", rounds, *tasks_by(seed))
 
 
-def program(name: str, *arguments: object) -> list[str]:
-    return [sys.executable, str(HERE / name), *map(str, arguments)]
+def threads_and_signals(seed: int, seconds: float) -> list[str]:
+    rounds = max(10, int(THREADS * min(1, seconds / ROUND)))
+    return program("threads_and_signals.py", seed, "--rounds", rounds, *tasks_by(seed))
+
+
+def tasks_by(seed: int) -> list[str]:
+    """Every other seed is for hotloop's own tasks."""
+    return ["--native-tasks"] if seed % 2 else []
+
+
+def program(name: str, seed: int, *arguments: object) -> list[str]:
+    return [sys.executable, str(HERE / name), "--seed", str(seed), *map(str, arguments)]
 
 
 #: The attack, its share of the time in percent, and whether one long round says more than many short ones.
 ATTACKS: list[tuple[Callable[[int, float], list[str]], int, bool]] = [
-    (cross_talk, 40, False),
+    (cross_talk, 38, False),
     (tls_closing, 10, False),
-    (mixed_load, 20, True),
-    (interrupts, 10, False),
-    (faults, 10, False),
+    (mixed_load, 10, True),
+    (mixed_load_native_tasks, 10, True),
+    (interrupts, 8, False),
+    (faults, 9, False),
     (exhaustion, 5, False),
     (forks, 5, False),
+    (threads_and_signals, 5, False),
 ]
 
 
@@ -100,7 +126,8 @@ def main(argv: list[str]) -> int:
         while (left := ends - time.monotonic()) > (0 if done == 0 else 1):
             # Two rounds that are nearly whole, rather than a whole one and a stump.
             seconds = length if whole else left if left < 1.5 * ROUND else ROUND
-            if not round_passes(attack.__name__, attack(choose.getrandbits(32), seconds)):
+            command = attack(choose.getrandbits(32), seconds)
+            if not round_passes(attack.__name__, command, PATIENCE * seconds + AT_LEAST):
                 return 1
             done += 1
             print(
@@ -112,23 +139,52 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def round_passes(name: str, command: list[str]) -> bool:
-    """Run one round, its output shown as it comes, without the end of long lines."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    errors = subprocess.STDOUT
+def round_passes(name: str, command: list[str], limit: float) -> bool:
+    """Run one round, its output shown as it comes, without the end of long lines; end it after `limit` seconds."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
     lines = []
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        process_group=0,  # its children are ended with it
     ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            print(f"   {name}: {line.rstrip()[:160]}", flush=True)
+        timer = threading.Timer(limit, end, [process])
+        timer.start()
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line)
+                print(f"   {name}: {line.rstrip()[:160]}", flush=True)
+            process.wait()
+        except KeyboardInterrupt:
+            send(process, signal.SIGKILL)
+            raise
+        finally:
+            timer.cancel()
+            timer.join()
     if process.returncode == 0:
         return True
     print("".join(lines))
     print(f"FAILED (exit status {process.returncode}): {' '.join(command)}", flush=True)
     return False
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a round that hangs; SIGABRT makes it print the stacks of its threads."""
+    print("TAKES TOO LONG: it is ended", flush=True)
+    send(process, signal.SIGABRT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE)
+    send(process, signal.SIGKILL)
+
+
+def send(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal to the round's group, if anything of it is left."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,26 @@
 
 runs this file under `valgrind` with `PYTHONMALLOC=malloc` and prints the errors and the definitely lost blocks that
 have a frame of `_core` in their stack; the exit status is 1 if there are any. Without `valgrind` it says so and
-does nothing. `--break-it` reads freed memory on purpose.
+does nothing. `--break-it` does nothing but read freed memory, on purpose. Nothing is random here: there is no seed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+
+from attack_program import CERTIFICATE, make_loop
 
 #: The extension's name in a stack.
 OURS = "_core"
@@ -27,22 +31,55 @@ OURS = "_core"
 NEAR = 8
 
 
-async def mixed(loop: asyncio.AbstractEventLoop) -> None:
+async def streams(directory: str) -> None:
+    """Over TCP, a Unix socket and TLS; then TLS from the middle of a connection on."""
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
             writer.write(line)
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=200_000)
-    for _ in range(5):
-        reader, writer = await asyncio.open_connection(
-            *server.sockets[0].getsockname(), limit=200_000
-        )
-        writer.writelines([b"x" * 100_000, b"\n"])
-        assert len(await reader.readuntil(b"\n")) == 100_001
-        writer.close()
-        await writer.wait_closed()
-    server.close()
+    server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_tls.load_cert_chain(CERTIFICATE)
+    client_tls = ssl.create_default_context(cafile=CERTIFICATE)
+    limit = {"limit": 200_000}
+    tcp = await asyncio.start_server(answer, "127.0.0.1", 0, **limit)
+    tls = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server_tls, **limit)
+    unix = await asyncio.start_unix_server(answer, f"{directory}/socket", **limit)
+    name = {"ssl": client_tls, "server_hostname": "localhost"}
+    for opening in (
+        lambda: asyncio.open_connection(*tcp.sockets[0].getsockname(), **limit),
+        lambda: asyncio.open_unix_connection(f"{directory}/socket", **limit),
+        lambda: asyncio.open_connection(*tls.sockets[0].getsockname(), **limit, **name),
+    ):
+        for _ in range(3):
+            reader, writer = await opening()
+            writer.writelines([b"x" * 100_000, b"\n"])
+            assert len(await reader.readuntil(b"\n")) == 100_001
+            writer.close()
+            await writer.wait_closed()
+    for server in (tcp, tls, unix):
+        server.close()
+
+    async def upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await writer.start_tls(server_tls)
+        await answer(reader, writer)
+
+    upgrading = await asyncio.start_server(upgrade, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*upgrading.sockets[0].getsockname())
+    await writer.start_tls(client_tls, server_hostname="localhost")
+    writer.write(b"x\n")
+    assert await reader.readline() == b"x\n"
+    cancelled = asyncio.ensure_future(reader.readline())
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    writer.close()
+    await writer.wait_closed()
+    upgrading.close()
+
+
+async def mixed(loop: asyncio.AbstractEventLoop, directory: str) -> None:
+    await streams(directory)
     receiver, _ = await loop.create_datagram_endpoint(
         asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
     )
@@ -78,13 +115,12 @@ async def mixed(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def work(loop_name: str) -> None:
-    """What is run under memcheck."""
-    import importlib
-
-    for _ in range(2):
-        loop = importlib.import_module(loop_name).new_event_loop()
+    """What is run under memcheck: on asyncio's tasks, and on hotloop's own."""
+    for native_tasks in (False, True) if loop_name == "hotloop" else (False,):
+        loop = make_loop(loop_name, native_tasks)
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(mixed(loop))
+        with tempfile.TemporaryDirectory() as directory:
+            loop.run_until_complete(mixed(loop, directory))
         loop.run_until_complete(loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
         loop.close()
@@ -144,16 +180,14 @@ def main(argv: list[str]) -> int:
         return check(arguments.break_it)
     if arguments.break_it:
         break_handle(arguments.loop)
-    work(arguments.loop)
+    else:
+        work(arguments.loop)
     return 0
 
 
 def break_handle(loop_name: str) -> None:
     """The deliberate fault: give away a reference to a callback that the loop holds."""
-    import ctypes
-    import importlib
-
-    loop = importlib.import_module(loop_name).new_event_loop()
+    loop = make_loop(loop_name)
     callback = type("Callback", (), {"__call__": lambda self: None})()
     loop.call_soon(callback)
     ctypes.pythonapi.Py_DecRef(ctypes.py_object(callback))

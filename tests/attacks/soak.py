@@ -25,10 +25,12 @@ from attack_program import (
     CERTIFICATE,
     EXPECTED,
     count_descriptors,
+    end_if_it_hangs,
     finish,
     left_since,
     make_loop,
     option_parser,
+    parse,
 )
 
 #: What the resident memory may gain between the end of the warm-up and the end, in KiB: the allocator's own steps.
@@ -125,7 +127,7 @@ class Soak:
                 cancel.cancel()
             self.counts[kind.__name__] += 1
             if self.leak:
-                self.leaked.append(bytearray(100_000))
+                self.leaked.append(b"x" * 1_000_000)
             if not task.cancelled() and (error := task.exception()) is not None:
                 if not isinstance(error, EXPECTED):
                     raise error
@@ -208,11 +210,12 @@ class Soak:
 
 def main(argv: list[str]) -> int:
     """Run the soak; return the exit status."""
-    parser = option_parser(__doc__, "leak 100 kB with each exchange")
+    parser = option_parser(__doc__, "leak a megabyte with each exchange")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--workers", type=int, default=20)
-    arguments = parser.parse_args(argv)
-    loop = make_loop(arguments.loop)
+    arguments = parse(parser, argv)
+    end_if_it_hangs(arguments.seconds)
+    loop = make_loop(arguments.loop, arguments.native_tasks)
     asyncio.set_event_loop(loop)  # where child watchers look for it, up to 3.11
     before = count_descriptors()
     with tempfile.TemporaryDirectory() as directory:

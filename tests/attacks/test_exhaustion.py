@@ -9,9 +9,9 @@ from helpers import run_attack
 pytestmark = pytest.mark.hotloop_only
 
 
-def test_storms_of_emfile_leave_a_loop_that_works(attack_seed, attack_seconds):
+def test_storms_of_emfile_leave_a_loop_that_works(attack_seed, attack_seconds, task_option):
     status, result, errors = run_attack(
-        "exhaustion", "--seconds", attack_seconds(4), "--seed", attack_seed
+        "exhaustion", "--seconds", attack_seconds(4), "--seed", attack_seed, *task_option
     )
     assert status == 0, (result, errors)
     assert result["counts"]["refused"] > 20

@@ -9,9 +9,11 @@ from helpers import run_attack
 pytestmark = pytest.mark.hotloop_only
 
 
-def test_the_parents_connections_survive_every_child(attack_seed, attack_rounds):
+def test_the_parents_connections_survive_every_child(attack_seed, attack_rounds, task_option):
     rounds = attack_rounds(40)
-    status, result, errors = run_attack("forks", "--rounds", rounds, "--seed", attack_seed)
+    status, result, errors = run_attack(
+        "forks", "--rounds", rounds, "--seed", attack_seed, *task_option
+    )
     assert status == 0, (result, errors)
     assert sum(result["counts"].values()) == rounds
     assert not errors

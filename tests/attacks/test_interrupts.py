@@ -9,9 +9,11 @@ from helpers import run_attack
 pytestmark = pytest.mark.hotloop_only
 
 
-def test_interrupts_are_delivered_once_and_lose_nothing(attack_seed, attack_rounds):
+def test_interrupts_are_delivered_once_and_lose_nothing(attack_seed, attack_rounds, task_option):
     count = attack_rounds(500)
-    status, result, errors = run_attack("interrupts", "--count", count, "--seed", attack_seed)
+    status, result, errors = run_attack(
+        "interrupts", "--count", count, "--seed", attack_seed, *task_option
+    )
     assert status == 0, result
     assert result["sent"] == result["handled"] == count
     assert not errors

@@ -9,9 +9,9 @@ from helpers import run_attack
 pytestmark = pytest.mark.hotloop_only
 
 
-def test_memory_descriptors_tasks_and_threads_stay_flat(attack_seed, attack_seconds):
+def test_memory_descriptors_tasks_and_threads_stay_flat(attack_seed, attack_seconds, task_option):
     status, result, errors = run_attack(
-        "soak", "--seconds", attack_seconds(8), "--seed", attack_seed
+        "soak", "--seconds", attack_seconds(8), "--seed", attack_seed, *task_option
     )
     assert status == 0, result
     counts = result["counts"]

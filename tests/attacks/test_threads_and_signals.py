@@ -9,10 +9,10 @@ from helpers import run_attack
 pytestmark = pytest.mark.hotloop_only
 
 
-def test_no_post_signal_or_child_is_lost(attack_seed, attack_rounds):
+def test_no_post_signal_or_child_is_lost(attack_seed, attack_rounds, task_option):
     rounds = attack_rounds(25)
     status, result, errors = run_attack(
-        "threads_and_signals", "--rounds", rounds, "--seed", attack_seed
+        "threads_and_signals", "--rounds", rounds, "--seed", attack_seed, *task_option
     )
     assert status == 0, result
     assert sum(result["counts"].values()) == rounds

@@ -9,11 +9,15 @@ from helpers import run_attack
 pytestmark = pytest.mark.hotloop_only
 
 
-@pytest.mark.parametrize("engine", ["direct", "bio"])
-def test_connections_closed_at_random_moments_leave_nothing(attack_seed, attack_rounds, engine):
+@pytest.mark.parametrize(
+    "options",
+    [["--engine", "direct"], ["--engine", "bio"], ["--native-tasks"]],
+    ids=["direct", "bio", "native_tasks"],
+)
+def test_connections_closed_at_random_moments_leave_nothing(attack_seed, attack_rounds, options):
     status, result, errors = run_attack(
-        "tls_closing", "--engine", engine, "--connections", attack_rounds(300), "--seed", attack_seed
-    )  # fmt: skip
+        "tls_closing", *options, "--connections", attack_rounds(300), "--seed", attack_seed
+    )
     assert status == 0, result
     counts = result["counts"]
     assert counts["connections"] >= 300

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import faulthandler
 import functools
 import random
 import signal
@@ -18,9 +17,16 @@ import sys
 import threading
 from collections.abc import Callable
 
-from attack_program import count_descriptors, finish, left_since, make_loop, option_parser
+from attack_program import (
+    count_descriptors,
+    end_if_it_hangs,
+    finish,
+    left_since,
+    make_loop,
+    option_parser,
+    parse,
+)
 
-HANG = 60
 #: Posts of one thread in a round.
 POSTS = 200
 
@@ -28,8 +34,8 @@ POSTS = 200
 class Attack:
     """One run."""
 
-    def __init__(self, loop_name: str, seed: int, lose: bool) -> None:
-        self.make = functools.partial(make_loop, loop_name)
+    def __init__(self, loop_name: str, native_tasks: bool, seed: int, lose: bool) -> None:
+        self.make = functools.partial(make_loop, loop_name, native_tasks)
         self.choose = random.Random(seed)
         self.lose = lose
         self.faults: list[str] = []
@@ -44,13 +50,12 @@ class Attack:
             self.signals_in_other_threads,
         ]
         for number in range(rounds):
-            faulthandler.dump_traceback_later(HANG, exit=True)
+            end_if_it_hangs(0)
             kind = kinds[number % len(kinds)]
             kind()
             self.counts[kind.__name__] += 1
             if self.faults:
                 break
-        faulthandler.cancel_dump_traceback_later()
 
     def post_while_it_comes_and_goes(self) -> None:
         """Threads post numbers; the loop runs, stops and runs again; then it is closed under them."""
@@ -219,9 +224,9 @@ def main(argv: list[str]) -> int:
     """Run the attack; return the exit status."""
     parser = option_parser(__doc__, "pretend that a post was lost")
     parser.add_argument("--rounds", type=int, default=20)
-    arguments = parser.parse_args(argv)
+    arguments = parse(parser, argv)
     before = count_descriptors()
-    attack = Attack(arguments.loop, arguments.seed, arguments.break_it)
+    attack = Attack(arguments.loop, arguments.native_tasks, arguments.seed, arguments.break_it)
     attack.run(arguments.rounds)
     if left := left_since(before):
         attack.faults.append(f"{left} descriptors left")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import ctypes
 import functools
 import gc
 import logging
@@ -31,13 +30,16 @@ from typing import Any, Self
 
 from attack_program import (
     CERTIFICATE,
+    bytes_in_use,
     count_descriptors,
+    end_if_it_hangs,
     finish,
     left_since,
     make_loop,
     option_parser,
+    parse,
 )
-from cross_talk import Foreign, Stream
+from secret_ends import Foreign, Stream
 
 #: Connections that share two contexts; then both are dropped, with the sessions that OpenSSL keeps in them.
 BATCH = 100
@@ -307,6 +309,7 @@ class Attack:
     async def run(self, count: int, workers: int) -> None:
         self.loop.set_exception_handler(self.handle)
         for _ in range(max(3, count // BATCH)):
+            end_if_it_hangs(3 * PATIENCE)
             await self.batch(workers)
             gc.collect()
             self.in_use.append(bytes_in_use())
@@ -436,26 +439,6 @@ class Attack:
             self.problems[f"{context['message']}: {error!r}"] += 1
 
 
-class _Mallinfo(ctypes.Structure):
-    """`struct mallinfo2`, mallinfo(3)."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    ]
-
-
-def bytes_in_use() -> int:
-    """The bytes that the process has from malloc, OpenSSL's among them, and Python's small blocks."""
-    mallinfo = ctypes.CDLL(None).mallinfo2
-    mallinfo.restype = _Mallinfo
-    information = mallinfo()
-    return information.uordblks + information.hblkhd + 48 * sys.getallocatedblocks()
-
-
 def main(argv: list[str]) -> int:
     """Run the attack; return the exit status."""
     parser = option_parser(__doc__, "keep an SSL object now and then")
@@ -464,12 +447,12 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=25)
-    arguments = parser.parse_args(argv)
+    arguments = parse(parser, argv)
     if arguments.engine:
         os.environ["HOTLOOP_TLS"] = arguments.engine
     warnings.simplefilter("error")
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # the relay writes to what was reset
-    loop = make_loop(arguments.loop)
+    loop = make_loop(arguments.loop, arguments.native_tasks)
     before = count_descriptors()
     attack = Attack(loop, arguments.seed, arguments.break_it)
     sys.unraisablehook = lambda what: attack.problems.update([f"unraisable: {what.exc_value!r}"])

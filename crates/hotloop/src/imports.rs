@@ -1,6 +1,10 @@
 //! Everything that the core takes from the running Python: looked up once, when the module is imported.
 //!
 //! A name that is missing gives one `ImportError` that says which, never a crash later.
+//!
+//! # Rules
+//!
+//! `unsafe` follows A2 of [`crate::python`]: addresses of types are compared, and those that are kept are never freed.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering};

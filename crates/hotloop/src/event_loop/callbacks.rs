@@ -84,7 +84,7 @@ pub(crate) fn put_methods(
                 ffi::PyDescr_NewMethod(class.as_type_ptr(), definition),
             )?
         };
-        // SAFETY: the names of the definitions are C string literals.
+        // SAFETY: A2: the definitions are leaked, their names C string literals.
         let name = unsafe { CStr::from_ptr(definition.ml_name) };
         class.setattr(name.to_string_lossy().as_ref(), descriptor.bind(class.py()))?;
     }

@@ -147,7 +147,7 @@ impl Names {
 
     /// `socket.gaierror` for one of the `EAI_…` numbers, in the C library's words.
     fn failure(&self, py: Python<'_>, number: i32) -> PyResult<PyErr> {
-        // SAFETY: gai_strerror(3) takes any number and returns a string that is never freed.
+        // SAFETY: A2: gai_strerror(3) takes any number and returns a string that is never freed.
         let words = unsafe { CStr::from_ptr(libc::gai_strerror(number)) };
         let error = self
             .gaierror

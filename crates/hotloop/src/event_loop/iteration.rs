@@ -372,7 +372,7 @@ struct Wait<'a> {
     events: &'a mut Events,
 }
 
-// SAFETY: the wait runs on the thread that made it; `detach` asks for `Send` only to keep Python objects out, and
+// SAFETY: A1: the wait runs on the thread that made it; `detach` asks for `Send` only to keep Python objects out, and
 // there are none in it. (The kernel's event structure has a pointer-sized field, hence no automatic `Send`.)
 unsafe impl Send for Wait<'_> {}
 

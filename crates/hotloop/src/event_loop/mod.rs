@@ -3,6 +3,10 @@
 //! The files of this folder take asyncio's own headings, so that `loop.add_reader` is found in `watch_fd.rs`
 //! and `loop.sock_recv` in `sock.rs`. State lives in cells that are never borrowed while Python code runs
 //! (rule A5 of [`crate::python`]): a method takes out what it needs, calls, and looks again.
+//!
+//! # Rules
+//!
+//! `unsafe` follows A1–A8 of [`crate::python`]. Most of it is A2 (what the queues hold) and A8 (what is polled and read).
 
 pub(crate) mod callbacks;
 pub(crate) mod connections;

@@ -143,7 +143,7 @@ impl Loop {
             );
             return slf.call_method1(intern!(py, "_add_reader"), args).map(drop);
         }
-        // SAFETY: the caller holds the socket whose descriptor this is.
+        // SAFETY: A8: the caller holds the socket whose descriptor this is.
         let listening = unsafe { BorrowedFd::borrow_raw(fd) };
         let nodelay = reactor::is_tcp(listening) && reactor::set_nodelay(listening).is_ok();
         let listener = Bound::new(
@@ -183,7 +183,7 @@ impl Listener {
                 if !still_listening(this, slf, fd)? {
                     return Ok(());
                 }
-                // SAFETY: the socket object is held by the listener, and has just said that this is its descriptor.
+                // SAFETY: A8: the socket object is held by the listener, and has just said that this is its descriptor.
                 let accepted = reactor::accept(unsafe { BorrowedFd::borrow_raw(fd) });
                 match accepted {
                     Ok((descriptor, peer)) => listener.connected(this, descriptor, peer)?,

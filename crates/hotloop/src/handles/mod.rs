@@ -3,6 +3,10 @@
 //! They are `asyncio.Handle` and `asyncio.TimerHandle` with another allocation: the same `__slots__`, written
 //! directly. So everything that the base classes do in Python (`_run`, `repr`, `get_context`, ordering, hash)
 //! holds for them unchanged, and only what is hot is native: making, running, cancelling, freeing.
+//!
+//! # Rules
+//!
+//! `unsafe` follows A1–A8 of [`crate::python`], A4 above all, and P1–P4 of [`pool`], where freed memory is kept.
 
 mod layout;
 pub(crate) mod nesting;

@@ -50,7 +50,7 @@ impl Buffer {
     /// The same as bytes, for system calls that take no other memory.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         let memory = self.memory();
-        // SAFETY: the exporter's memory is initialised: `bytes` reads it, too.
+        // SAFETY: A2: the exporter's memory is initialised: `bytes` reads it, too.
         unsafe { &mut *(&raw mut *memory as *mut [u8]) }
     }
 

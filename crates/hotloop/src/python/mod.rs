@@ -21,6 +21,9 @@
 //! - **A7 no other unwinding.** A call that runs a program's code may be where CPython ends a daemon thread by
 //!   unwinding its stack (up to 3.13). A thread that runs a loop is not unwound at all ([`thread_end`]); for others, the
 //!   hot calls go through [`raw`], which stops the unwinding before it reaches other frames.
+//! - **A8 descriptors.** A bare number is borrowed as a descriptor only if it is not negative, and while the object
+//!   that owns it is held (A2). Python code can close it all the same: what is borrowed goes into system calls alone,
+//!   which answer `EBADF` then, as `os.read` would.
 
 pub(crate) mod arguments;
 pub(crate) mod buffer;

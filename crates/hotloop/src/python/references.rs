@@ -82,7 +82,7 @@ impl Ref {
 
     /// Shows the object to the garbage collector.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // SAFETY: `Ref` and `Py` are both one non-null pointer; the `Py` is never dropped.
+        // SAFETY: A2; `Ref` and `Py` are both one non-null pointer; the `Py` is never dropped.
         let object = unsafe { &*(&raw const *self).cast::<Py<PyAny>>() };
         visit.call(object)
     }

@@ -11,6 +11,10 @@
 //!
 //! What is not of the common form is done by asyncio's own method, called with the object: an argument of an unusual
 //! type, a subclass that overrides one of the methods that native code would skip, a limit that is not an `int`.
+//!
+//! # Rules
+//!
+//! `unsafe` follows A1–A8 of [`crate::python`], A4 above all: the awaitables are objects of our own layout.
 
 pub(crate) mod asyncio_reader;
 mod buffer;

@@ -4,7 +4,7 @@
 //! futures and tasks. On a loop of ours a step stands on the ready queue as itself (`Entry::Task`), without a handle
 //! and without a call of a Python method; a future wakes the one task that waits for it in the same way.
 //!
-//! # Rules (beside A1–A6 of [`crate::python`])
+//! # Rules (beside A1–A8 of [`crate::python`])
 //!
 //! - **T1 layout.** Every instance of `Future`, of `Task` and of any subclass begins with a [`FutureObject`], every
 //!   instance of `Task` and its subclasses with a [`TaskObject`]. New memory is zeroed, which is a valid state of both.

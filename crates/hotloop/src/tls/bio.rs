@@ -90,7 +90,7 @@ impl Records {
         let kept = self.kept.len() - self.kept_start;
         if kept > 0 {
             let count = kept.min(length);
-            // SAFETY: in bounds on both sides, and they do not overlap: `target` is OpenSSL's memory.
+            // SAFETY: T4: in bounds on both sides, and they do not overlap: `target` is OpenSSL's memory.
             unsafe {
                 let source = self.kept.as_ptr().add(self.kept_start);
                 std::ptr::copy_nonoverlapping(source, target, count);

@@ -1,4 +1,9 @@
 //! Native transports.
+//!
+//! # Rules
+//!
+//! `unsafe` follows A1–A8 of [`crate::python`]: A4 for objects over asyncio's classes ([`object`]), A8 for descriptors. What
+//! feeds OpenSSL ([`tls`]) follows T1–T7 of [`crate::tls`] as well.
 
 pub(crate) mod datagram;
 mod object;

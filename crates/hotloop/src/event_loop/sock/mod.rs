@@ -308,7 +308,7 @@ fn known_family(socket: &Bound<'_, PyAny>) -> PyResult<Option<Family>> {
     if fd < 0 {
         return Ok(None);
     }
-    // SAFETY: the caller holds the socket whose descriptor this is.
+    // SAFETY: A8: the caller holds the socket whose descriptor this is.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     Ok(reactor::family(fd))
 }

@@ -182,7 +182,7 @@ impl Kind {
         if fd < 0 {
             return Err(os_error(py, &Errno::BADF.into()));
         }
-        // SAFETY: the caller or the operation holds the socket whose descriptor this is.
+        // SAFETY: A8: the caller or the operation holds the socket whose descriptor this is.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         match self {
             Self::Receive(size) => {
@@ -284,7 +284,7 @@ pub(super) fn connect(py: Python<'_>, fd: RawFd, to: &Address) -> PyResult<bool>
     if fd < 0 {
         return Err(os_error(py, &Errno::BADF.into()));
     }
-    // SAFETY: the caller holds the socket whose descriptor this is.
+    // SAFETY: A8: the caller holds the socket whose descriptor this is.
     match reactor::connect(unsafe { BorrowedFd::borrow_raw(fd) }, to) {
         Ok(()) => Ok(true),
         Err(error) => {

@@ -49,7 +49,7 @@ impl SendFile {
             return;
         }
         if let Ok(fd) = self.descriptor(py) {
-            // SAFETY: the file object that we hold has just said that this is its descriptor.
+            // SAFETY: A8: the file object that we hold has just said that this is its descriptor.
             let file = unsafe { BorrowedFd::borrow_raw(fd) };
             let _ = seek(file, SeekFrom::Start(self.offset.get()));
         }
@@ -68,7 +68,7 @@ impl SendFile {
             let mut offset = self.offset.get();
             // The file may have to be read from a disk: other threads can run meanwhile.
             let outcome = py.detach(|| {
-                // SAFETY: as in `set_position`; whoever closes a file that is being sent gets what the kernel says.
+                // SAFETY: A8, as in `set_position`; whoever closes a file that is being sent gets what the kernel says.
                 let file = unsafe { BorrowedFd::borrow_raw(fd) };
                 sendfile(socket, file, Some(&mut offset), wanted as usize)
             });

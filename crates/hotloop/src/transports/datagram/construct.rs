@@ -40,7 +40,7 @@ pub(crate) fn served_family(socket: &Bound<'_, PyAny>) -> PyResult<Option<Family
     if fd < 0 {
         return Ok(None);
     }
-    // SAFETY: the caller holds the socket, which is open.
+    // SAFETY: A8: the caller holds the socket, which is open.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     Ok(reactor::family(fd).filter(|_| reactor::keeps_messages(fd)))
 }
@@ -58,7 +58,7 @@ pub(crate) fn new_datagram<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     let fd: RawFd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
-    // SAFETY: the caller holds the socket; a number that is none is answered with an error.
+    // SAFETY: A8: the caller holds the socket; a number that is none is answered with an error.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd.max(0)) };
     let local = reactor::local_address(borrowed).ok().flatten();
     let peer = reactor::peer_address(borrowed).ok().flatten();

@@ -60,8 +60,7 @@ impl End {
         if !self.pipe.is_some() {
             return None;
         }
-        // SAFETY: the number is that of the pipe's descriptor, and not negative. Should somebody close the Python
-        // object behind the transport's back, the system call answers `EBADF`, as `os.read` would.
+        // SAFETY: A8: the number is that of the pipe's descriptor, and not negative.
         Some(unsafe { BorrowedFd::borrow_raw(self.fd) })
     }
 

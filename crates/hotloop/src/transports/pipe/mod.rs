@@ -76,7 +76,7 @@ pub(crate) fn new_pipe<'py, S: PipeState>(
     if fd < 0 {
         return Err(os_error(py, &Errno::BADF.into()));
     }
-    // SAFETY: not negative; whether it is open is what the next call finds out.
+    // SAFETY: A8: the caller holds the pipe; whether it is open is what the next call finds out.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let Some(kind) = reactor::pipe_kind(borrowed).or_raise(py)? else {
         return Err(PyValueError::new_err(Words(S::REFUSAL)));

@@ -90,7 +90,7 @@ pub(crate) fn new_stream<'py>(
     };
     let (mut local, mut peer) = (None, accepted_from);
     if fd >= 0 {
-        // SAFETY: `owner` keeps the descriptor open, or its number is not one (EBADF answers that).
+        // SAFETY: A8: `owner` keeps the descriptor open, or its number is not one (EBADF answers that).
         let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
         local = reactor::local_address(borrowed).ok().flatten();
         if peer.is_none() && !knows_peer {

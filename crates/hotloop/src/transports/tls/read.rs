@@ -170,7 +170,7 @@ impl Tls {
             if progress.count == 0 {
                 return Ok((None, progress.end));
             }
-            // SAFETY: the engine has filled so many bytes.
+            // SAFETY: A2: the memory is ours, and the engine has filled so many bytes.
             let text =
                 unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<u8>(), progress.count) };
             return Ok((Some(make::bytes(py, text)?.into()), progress.end));
