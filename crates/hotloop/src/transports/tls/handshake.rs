@@ -52,6 +52,10 @@ impl Tls {
 
     pub(super) fn do_handshake(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = protocol.py();
+        if self.engine.handshake_waits(py) {
+            self.after_operation(protocol)?;
+            return self.process_outgoing(protocol);
+        }
         let Some(turn) = self.engine.begin() else {
             return Ok(());
         };

@@ -93,6 +93,10 @@ impl Tls {
                 self.engine.turn().want();
                 return Ok(());
             }
+            if self.engine.shutdown_waits(py) {
+                self.after_operation(protocol)?;
+                return self.process_outgoing(protocol);
+            }
             let Some(turn) = self.engine.begin() else {
                 return Ok(());
             };
