@@ -84,7 +84,7 @@ impl Tls {
         let py = protocol.py();
         let mut result = Ok(());
         if !self.eof_received.get() {
-            if self.backlog_size.get() > 0 {
+            if self.has_backlog() {
                 // Written while another operation was under way.
                 self.do_write(protocol)?;
             }
