@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyBool, PyTuple, PyType};
 
 use crate::event_loop::Loop;
 use crate::imports::imports;
@@ -240,7 +240,7 @@ impl Tls {
         self.end_with(protocol, error, message, true)
     }
 
-    /// The same; `raised` says whether the error was caught, so that a log entry shows where.
+    /// The same; `raised` says whether the error was caught: otherwise asyncio's log entry has no traceback.
     fn end_with(
         &self,
         protocol: &Bound<'_, PyAny>,
@@ -264,7 +264,7 @@ impl Tls {
             let shown = if raised {
                 exception
             } else {
-                py.None().into_bound(py)
+                PyBool::new(py, true).to_owned().into_any() // the exception that is being handled: none
             };
             reports::log_error(&this, protocol, message, &shown)?;
         } else if !is_cancelled {
