@@ -19,7 +19,7 @@ from hotloop.bench.loops import LoopNotInstalled, make_loop
 from hotloop.bench.measurements import FLOOR
 from hotloop.bench.processes import ChildFailed, Server, Skipped, program, run_to_end
 from hotloop.bench.report import as_text, write_page
-from hotloop.bench.results import Results, UnknownFormat
+from hotloop.bench.results import Results, UnknownFormat, unit
 
 pytestmark = pytest.mark.hotloop_only
 
@@ -137,6 +137,8 @@ def test_every_program_does_what_it_is_asked_for(name: str) -> None:
         ("echo", "echo", ["--tls"]),
         ("buffered", "echo", ["--size", "300000"]),
         ("streams", "echo", ["--line"]),
+        ("streams", "echo", ["--line", "--tls"]),
+        ("own_streams", "echo", ["--line", "--tls"]),
         ("sock", "echo", []),
         ("once", "visit", []),
         ("once", "visit", ["--tls"]),
@@ -210,6 +212,16 @@ def test_ratios_are_above_one_when_better() -> None:
     assert ratios.ratio([1.0], [2.0], higher_is_better=False).median == 2
     with pytest.raises(ValueError):
         ratios.ratio([], [])
+
+
+def test_the_handshake_is_compared_by_the_cpu_of_the_server() -> None:
+    scenario = BY_NAME["handshake"]
+    results = Results({}, "uvloop", {"hotloop": "1", "uvloop": "2"})
+    results.add("handshake", "hotloop", 0, {"per_second": 100.0, "cpu_us": 500.0})
+    results.add("handshake", "uvloop", 0, {"per_second": 100.0, "cpu_us": 750.0})
+    compared = results.compare(scenario, "hotloop", "uvloop")
+    assert compared is not None and compared.median == 1.5
+    assert unit(scenario) == "µs of CPU"
 
 
 def test_only_values_of_the_same_round_are_compared() -> None:

@@ -88,6 +88,36 @@ async def test_a_subclass_of_the_ssl_object_is_asked_for_handshake_and_shutdown(
     assert set(calls) == {"do_handshake", "unwrap"}
 
 
+@pytest.mark.parametrize(
+    "version", ["LibreSSL 4.0.0", "OpenSSL 1.1.1 (compatible; AWS-LC 1.40.0)", "BoringSSL"]
+)
+def test_a_library_that_is_not_openssl_itself_is_left_to_the_objects(version):
+    done = run_child(OTHER_LIBRARY, version, HOTLOOP_TLS="")
+    assert done.stdout.split() == ["bio", "refused"], done.stderr
+
+
+OTHER_LIBRARY = """
+import os, sys
+import _ssl, asyncio, hotloop
+from helpers import connected
+
+async def main():
+    async with connected("tls") as pair:
+        print(pair.transport.get_extra_info("tls_engine"))
+    os.environ["HOTLOOP_TLS"] = "direct"
+    try:
+        async with connected("tls"):
+            print("not refused")
+    except RuntimeError as error:
+        assert "does not allow it" in str(error), error
+        print("refused")
+
+_ssl.OPENSSL_VERSION = sys.argv[1]
+with asyncio.Runner(loop_factory=hotloop.new_event_loop) as runner:
+    runner.run(main())
+"""
+
+
 async def test_an_idle_connection_keeps_no_received_bytes(loop, monkeypatch):
     monkeypatch.setenv("HOTLOOP_TLS", "direct")
     server = Recorder()

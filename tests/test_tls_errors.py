@@ -1,6 +1,7 @@
 """What goes wrong on the wire, and that a program sees of it what asyncio shows."""
 
 import asyncio
+import logging
 import socket
 import ssl
 
@@ -94,6 +95,20 @@ async def test_a_stalled_handshake_of_a_client_is_given_up(loop):
         await peer.send_raw(b"\x16\x03\x01\x02\x00\x01")
         assert await loop.sock_recv(peer.sock, 100) == b""
     assert server.events == []
+
+
+async def test_a_stalled_handshake_is_logged_in_debug_mode_without_a_traceback(
+    loop, caplog, errors
+):
+    loop.set_debug(True)
+    caplog.set_level(logging.DEBUG, "asyncio")
+    server = Recorder()
+    async with client_of(server, ssl_handshake_timeout=0.05) as peer:
+        assert await loop.sock_recv(peer.sock, 100) == b""
+    records = [it for it in caplog.records if "Fatal error on transport" in it.getMessage()]
+    assert [record.exc_info for record in records] == [(None, None, None)]
+    (report,) = errors.take()
+    assert report["message"] == "Error on transport creation for incoming connection"
 
 
 async def test_an_error_in_the_middle_of_a_large_write_ends_the_connection(loop):

@@ -12,6 +12,7 @@ KIB = 1024
 PER_SECOND = "per_second"
 MILLISECONDS = "milliseconds"
 BYTES = "bytes"
+CPU_MICROSECONDS = "cpu_us"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ class Served(Scenario):
     :ivar floor: the floor server's mode and options (str), empty if there is none.
     :ivar size, connections, idle: options of the load (int); 0 leaves its default.
     :ivar native: whether only the native load generator can do it.
+    :ivar by_cpu: whether the ratio is made of the server's CPU for an operation, because the load
+        needs about as much as the server, which idles meanwhile: operations per second would
+        compare the load with itself.
     """
 
     server: tuple[str, str] = ("servers", "echo")
@@ -80,6 +84,12 @@ class Served(Scenario):
     tls: bool = False
     needs: tuple[str, ...] = ()
     native: bool = False
+    by_cpu: bool = False
+
+    @property
+    def metric(self) -> str:
+        """Operations per second, or the CPU of one."""
+        return CPU_MICROSECONDS if self.by_cpu else PER_SECOND
 
 
 @dataclass(frozen=True)
@@ -139,9 +149,9 @@ def _echo(
     )  # fmt: skip
 
 
-def _tls(name: str, title: str, size: int) -> Served:
+def _tls(name: str, title: str, target: float, size: int) -> Served:
     floor = ("floor-echo", "--tls")
-    return Served(name, title, TLS, None, size == KIB, tls=True, size=size, floor=floor)
+    return Served(name, title, TLS, target, size == KIB, tls=True, size=size, floor=floor)
 
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -228,12 +238,22 @@ SCENARIOS: tuple[Scenario, ...] = (
         "redis_client", "redis-py, pipelined queries", PROGRAMS, 1.03,
         program="redis_client", waits=True, helper="redis", needs=("redis",),
     ),
-    _tls("tls", "TLS echo 1 KiB", KIB),
-    _tls("tls_16k", "TLS echo 16 KiB", 16 * KIB),
-    _tls("tls_100k", "TLS echo 100 KiB", 100 * KIB),
+    _tls("tls", "TLS echo 1 KiB", 2.8, KIB),
+    _tls("tls_16k", "TLS echo 16 KiB", 2.0, 16 * KIB),
+    _tls("tls_100k", "TLS echo 100 KiB", 2.3, 100 * KIB),
     Served(
-        "handshake", "TLS handshake + one request + close", TLS,
-        size=64, mode="visit", tls=True, server=("servers", "once"),
+        "tls_streams", "asyncio's streams over TLS, 1 KiB lines", TLS, 1.9,
+        size=KIB, line=True, tls=True, server=("servers", "streams"),
+        floor=("floor-echo", "--tls"),
+    ),
+    Served(
+        "tls_own_streams", "the loop's own streams over TLS, 1 KiB lines", TLS,
+        size=KIB, line=True, tls=True, server=("servers", "own_streams"),
+        floor=("floor-echo", "--tls"),
+    ),
+    Served(
+        "handshake", "TLS handshake + one request + close: CPU", TLS, 1.2,
+        size=64, mode="visit", tls=True, server=("servers", "once"), by_cpu=True,
         floor=("floor-echo", "--once", "--tls"),
     ),
     Startup("startup", "import + first run", COSTS, 1.5, True),

@@ -6,7 +6,14 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .catalogue import BY_NAME, MILLISECONDS, PER_SECOND, SCENARIOS, Scenario
+from .catalogue import (
+    BY_NAME,
+    CPU_MICROSECONDS,
+    MILLISECONDS,
+    PER_SECOND,
+    SCENARIOS,
+    Scenario,
+)
 from .measurements import FLOOR, Values
 from .ratios import Ratio, median, ratio
 
@@ -149,4 +156,5 @@ def _listed(reasons: dict[tuple[str, str], str]) -> list[dict[str, str]]:
 
 def unit(scenario: Scenario) -> str:
     """What the scenario's value is counted in (str)."""
-    return {PER_SECOND: "op/s", MILLISECONDS: "ms"}.get(scenario.metric, "bytes")
+    units = {PER_SECOND: "op/s", MILLISECONDS: "ms", CPU_MICROSECONDS: "µs of CPU"}
+    return units.get(scenario.metric, "bytes")

@@ -99,7 +99,7 @@ Factory = Callable[[], asyncio.BaseProtocol]
 async def protocol(factory: Factory, options: argparse.Namespace) -> None:
     """Serve on TCP, on a Unix path, or on TLS, with a protocol of *factory*."""
     loop = asyncio.get_running_loop()
-    context = tls_context() if options.tls else None
+    context = tls_context(options)
     made = cast(Callable[[], asyncio.Protocol], factory)
     if options.unix:
         server = await loop.create_unix_server(made, options.unix, backlog=BACKLOG)
@@ -142,8 +142,10 @@ async def sock() -> None:
         await child.serve_until_asked({"port": listener.getsockname()[1]}, accepting.cancel)
 
 
-def tls_context() -> ssl.SSLContext:
-    """A server's context with the key that stands beside this file."""
+def tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    """A server's context with the key that stands beside this file, if TLS is asked for."""
+    if not options.tls:
+        return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(CERTIFICATE)
     return context
@@ -162,8 +164,8 @@ def program(options: argparse.Namespace) -> Coroutine[Any, Any, None]:
     others: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
         "udp": datagrams,
         "sock": sock,
-        "streams": streams.standard,
-        "own_streams": lambda: streams.own(options.loop),
+        "streams": lambda: streams.standard(tls_context(options)),
+        "own_streams": lambda: streams.own(options.loop, tls_context(options)),
     }
     return others[options.program]()
 

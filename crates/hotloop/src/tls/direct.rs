@@ -11,10 +11,11 @@ use pyo3::types::PyBytes;
 
 use crate::python::Ref;
 use crate::python::make;
+use crate::python::raw::Hang;
 
 use super::bio::{self, Records};
 use super::library::{Functions, Ssl, library};
-use super::names::names;
+use super::names::{Method, Names, names};
 use super::{End, Progress, Taken, Turn, verify};
 
 /// `SSL_CTRL_MODE` and `SSL_MODE_RELEASE_BUFFERS`, <openssl/ssl.h>: a connection that is idle keeps no buffers.
@@ -45,7 +46,7 @@ impl Direct {
     /// Puts our BIO under the object; `None` where that is not possible.
     pub(super) fn new(object: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         let py = object.py();
-        if !verify::is_genuine(object)? {
+        if !verify::may_be_driven(object)? {
             return Ok(None);
         }
         let Some(library) = library(py) else {
@@ -151,11 +152,61 @@ impl Direct {
     }
 
     pub(super) fn offer_buffer(&self, buffer: impl FnOnce() -> Vec<u8>) {
-        self.with_records(|records| {
-            if records.outgoing.capacity() == 0 {
-                records.outgoing = buffer();
+        if self.with_records(|records| records.outgoing.capacity()) == Some(0) {
+            let buffer = buffer(); // not inside: it looks at Python objects (T4)
+            self.with_records(|records| records.outgoing = buffer);
+        }
+    }
+
+    /// Begins the handshake, if nothing was received: whether the peer has to send now.
+    ///
+    /// `SSLObject.do_handshake()` would raise an exception to say so, which costs more than all else that a server does
+    /// at this moment. In every other case the method is to be called.
+    pub(super) fn handshake_waits(&self, py: Python<'_>) -> bool {
+        if self.waiting_in() > 0 || !self.is_own(py, |names| &names.do_handshake) {
+            return false;
+        }
+        self.asks(|functions, ssl| {
+            // SAFETY: T2, T3, by `asks`.
+            let outcome = unsafe { (functions.SSL_do_handshake)(ssl) };
+            // SAFETY: as above.
+            outcome < 0 && unsafe { (functions.SSL_get_error)(ssl, outcome) } == ERROR_WANT_READ
+        })
+    }
+
+    /// Sends close_notify, if neither end has done so and nothing is there to be read: whether the peer's is awaited.
+    ///
+    /// In place of `SSLObject.unwrap()`, as above.
+    pub(super) fn shutdown_waits(&self, py: Python<'_>) -> bool {
+        if self.waiting_in() > 0 || !self.is_own(py, |names| &names.unwrap) {
+            return false;
+        }
+        self.asks(|functions, ssl| {
+            // SAFETY: T2, T3, by `asks`.
+            unsafe {
+                (functions.SSL_get_shutdown)(ssl) == 0
+                    && (functions.SSL_pending)(ssl) == 0
+                    && (functions.SSL_shutdown)(ssl) == 0
             }
-        });
+        })
+    }
+
+    fn is_own(
+        &self,
+        py: Python<'_>,
+        method: impl FnOnce(&'static Names) -> &'static Method,
+    ) -> bool {
+        names(py).is_ok_and(|names| method(names).is_own(&self.object.bind(py)))
+    }
+
+    /// One operation, the result of which is not an error.
+    fn asks(&self, operation: impl FnOnce(&Functions, *mut Ssl) -> bool) -> bool {
+        let Some(_calling) = self.begin() else {
+            return false;
+        };
+        // SAFETY: T1.
+        unsafe { self.forget_errors() };
+        Hang::around(|| operation(self.functions, self.ssl.as_ptr()))
     }
 
     pub(super) fn read(
@@ -176,15 +227,17 @@ impl Direct {
                 return progress(End::Drained);
             };
             let mut read = 0;
-            // SAFETY: T2, T3; `rest` has room for so many bytes, and belongs to our caller (T6).
+            // SAFETY: T2, T3; `rest` has room for so many bytes, and belongs to our caller (T6); A7 by `Hang`.
             let outcome = unsafe {
                 self.forget_errors();
-                (self.functions.SSL_read_ex)(
-                    self.ssl.as_ptr(),
-                    rest.as_mut_ptr().cast(),
-                    rest.len(),
-                    &raw mut read,
-                )
+                Hang::around(|| {
+                    (self.functions.SSL_read_ex)(
+                        self.ssl.as_ptr(),
+                        rest.as_mut_ptr().cast(),
+                        rest.len(),
+                        &raw mut read,
+                    )
+                })
             };
             if outcome == 1 {
                 // SAFETY: T2, T3.
@@ -239,14 +292,16 @@ impl Direct {
                 break;
             };
             let mut written = 0;
-            // SAFETY: T2, T3; `rest` belongs to our caller (T6).
+            // SAFETY: T2, T3; `rest` belongs to our caller (T6); A7 by `Hang`.
             let outcome = unsafe {
-                (self.functions.SSL_write_ex)(
-                    self.ssl.as_ptr(),
-                    rest.as_ptr().cast(),
-                    rest.len(),
-                    &raw mut written,
-                )
+                Hang::around(|| {
+                    (self.functions.SSL_write_ex)(
+                        self.ssl.as_ptr(),
+                        rest.as_ptr().cast(),
+                        rest.len(),
+                        &raw mut written,
+                    )
+                })
             };
             if outcome == 1 {
                 count += written;

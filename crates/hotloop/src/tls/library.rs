@@ -29,10 +29,10 @@ type BioCallback = unsafe extern "C" fn(*mut Bio) -> c_int;
 
 macro_rules! functions {
     ($($name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        /// Pointers to the functions, by their own names.
+        /// Pointers to the functions, by their own names. Those that can run Python code may unwind (rule A7).
         #[allow(non_snake_case)] // OpenSSL's names
         pub(super) struct Functions {
-            $(pub(super) $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+            $(pub(super) $name: unsafe extern "C-unwind" fn($($argument),*) $(-> $result)?,)*
         }
 
         impl Functions {
@@ -49,7 +49,7 @@ macro_rules! functions {
                         }
                         std::mem::transmute::<
                             *mut c_void,
-                            unsafe extern "C" fn($($argument),*) $(-> $result)?,
+                            unsafe extern "C-unwind" fn($($argument),*) $(-> $result)?,
                         >(found)
                     },)*
                 })
@@ -67,6 +67,8 @@ functions! {
     SSL_ctrl(*mut Ssl, c_int, c_long, *mut c_void) -> c_long;
     SSL_read_ex(*mut Ssl, *mut c_void, usize, *mut usize) -> c_int;
     SSL_write_ex(*mut Ssl, *const c_void, usize, *mut usize) -> c_int;
+    SSL_do_handshake(*mut Ssl) -> c_int;
+    SSL_shutdown(*mut Ssl) -> c_int;
     SSL_get_error(*const Ssl, c_int) -> c_int;
     SSL_get_shutdown(*const Ssl) -> c_int;
     SSL_pending(*const Ssl) -> c_int;
@@ -110,6 +112,10 @@ fn load(py: Python<'_>) -> PyResult<Option<Library>> {
         return Ok(None);
     };
     let expected: c_ulong = module.getattr("OPENSSL_VERSION_NUMBER")?.extract()?;
+    let version: String = module.getattr("OPENSSL_VERSION")?.extract()?;
+    if !is_known(&version, expected) {
+        return Ok(None);
+    }
     // SAFETY: T1: the flags load nothing; the handle is kept for ever.
     let functions = unsafe {
         let handle = libc::dlopen(path.as_ptr(), libc::RTLD_NOLOAD | libc::RTLD_LAZY);
@@ -126,6 +132,15 @@ fn load(py: Python<'_>) -> PyResult<Option<Library>> {
         return Ok(None);
     }
     Ok(make_method(&functions).map(|method| Library { functions, method }))
+}
+
+/// Whether a library is one of those that T1 speaks of: OpenSSL itself, which its relatives (BoringSSL, AWS-LC) only
+/// say that they are compatible with, from 1.1.1 to 3.x.
+fn is_known(version: &str, number: c_ulong) -> bool {
+    let name = version.strip_prefix("OpenSSL ");
+    name.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+        && !version.contains("compatible")
+        && (0x1010_1000..0x4000_0000).contains(&number)
 }
 
 fn make_method(functions: &Functions) -> Option<*const BioMethod> {

@@ -178,8 +178,9 @@ impl Engine {
         if let Some(direct) = direct::Direct::new(object)? {
             return Ok(Self::Direct(direct));
         }
-        // Objects that are not the ssl module's own (a test's mock) have no `SSL` that could be driven.
-        if must && verify::is_genuine(object)? {
+        // Objects that are not the ssl module's own (a test's mock) have no `SSL` that could be driven, and what the
+        // program has put in the place of a method is to be called.
+        if must && verify::may_be_driven(object)? {
             return Err(PyRuntimeError::new_err(Words(
                 "HOTLOOP_TLS=direct, but the running Python's _ssl module does not allow it",
             )));
@@ -222,6 +223,17 @@ impl Engine {
             Self::Memory(memory) => return memory.feed(py, data),
         }
         Ok(())
+    }
+
+    /// Begins the handshake, if that can be done without the object: whether the peer has to send now. Otherwise the
+    /// object's `do_handshake()` is to be called.
+    pub(crate) fn handshake_waits(&self, py: Python<'_>) -> bool {
+        matches!(self, Self::Direct(direct) if direct.handshake_waits(py))
+    }
+
+    /// The same for the shutdown, and the object's `unwrap()`.
+    pub(crate) fn shutdown_waits(&self, py: Python<'_>) -> bool {
+        matches!(self, Self::Direct(direct) if direct.shutdown_waits(py))
     }
 
     /// How many received bytes were not decrypted yet.

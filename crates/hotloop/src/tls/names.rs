@@ -2,16 +2,25 @@
 //! a Python without `ssl` has a working loop, too.
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
 use crate::python::Ref;
-use crate::python::make::Words;
+use crate::python::make::{self, Words};
 
 pub(crate) struct Names {
     /// `_ssl._SSLSocket` and `_ssl._SSLContext`: the types inside `ssl.SSLObject` and behind `ssl.SSLContext`.
     pub(super) inner_socket: Py<PyAny>,
     pub(super) inner_context: Ref,
+    /// What reads `_msg_callback` of the latter, if it has one.
+    pub(super) message_callback: Option<Ref>,
+    /// Methods of `ssl.SSLObject`.
+    pub(super) read: Method,
+    pub(super) write: Method,
+    pub(super) do_handshake: Method,
+    pub(super) unwrap: Method,
     /// `ssl.MemoryBIO`.
     pub(crate) memory_bio: Ref,
     /// `ssl.SSLWantReadError` and `ssl.SSLSyscallError`: asyncio takes both for "not yet".
@@ -35,6 +44,40 @@ pub(crate) struct Names {
     /// `asyncio.exceptions.TimeoutError` and `CancelledError`.
     pub(crate) timeout_error: Ref,
     pub(crate) cancelled_error: Ref,
+}
+
+/// A method of `ssl.SSLObject`.
+pub(super) struct Method {
+    name: Py<PyString>,
+    /// The ssl module's own function; nothing if it had been replaced before we looked.
+    function: Option<Ref>,
+}
+
+impl Method {
+    fn new(ssl: &Bound<'_, PyModule>, name: &str) -> PyResult<Self> {
+        let py = ssl.py();
+        let found = ssl.getattr("SSLObject")?.getattr(name)?;
+        let is_own = found
+            .getattr("__globals__")
+            .is_ok_and(|globals| globals.is(ssl.dict()));
+        Ok(Self {
+            name: make::string(py, name)?.unbind(),
+            function: is_own.then(|| found.into()),
+        })
+    }
+
+    /// Whether a call of this method of `object` calls the ssl module's function: neither a class nor a patch of the
+    /// program is in between.
+    pub(super) fn is_own(&self, object: &Bound<'_, PyAny>) -> bool {
+        let py = object.py();
+        let Some(function) = &self.function else {
+            return false;
+        };
+        object
+            .getattr(&self.name)
+            .and_then(|method| method.getattr(intern!(py, "__func__")))
+            .is_ok_and(|found| found.is(function.bind(py).as_any()))
+    }
 }
 
 static NAMES: PyOnceLock<Names> = PyOnceLock::new();
@@ -85,6 +128,14 @@ fn load(py: Python<'_>) -> PyResult<Names> {
     Ok(Names {
         inner_socket: inner.getattr("_SSLSocket")?.unbind(),
         inner_context: of(&inner, "_SSLContext")?,
+        message_callback: inner
+            .getattr("_SSLContext")?
+            .getattr_opt("_msg_callback")?
+            .map(Ref::from),
+        read: Method::new(&ssl, "read")?,
+        write: Method::new(&ssl, "write")?,
+        do_handshake: Method::new(&ssl, "do_handshake")?,
+        unwrap: Method::new(&ssl, "unwrap")?,
         memory_bio: of(&ssl, "MemoryBIO")?,
         want_read: of(&ssl, "SSLWantReadError")?,
         syscall: of(&ssl, "SSLSyscallError")?,

@@ -27,13 +27,35 @@ struct ContextFields {
     context: *mut SslContext,
 }
 
-/// Whether the object's inner one is the ssl module's own.
-pub(super) fn is_genuine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// Whether OpenSSL may be called instead of the object's `read` and `write`: what is inside is the ssl module's own, the
+/// two methods are, too, and no callback watches the messages, whose exceptions only the methods find.
+pub(super) fn may_be_driven(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = object.py();
-    let Ok(inner) = object.getattr(intern!(py, "_sslobj")) else {
+    let names = names(py)?;
+    let Some(inner) = inner_socket(object)? else {
         return Ok(false);
     };
-    Ok(inner.get_type().is(&names(py)?.inner_socket))
+    if !names.read.is_own(object) || !names.write.is_own(object) {
+        return Ok(false);
+    }
+    let Some(message_callback) = &names.message_callback else {
+        return Ok(true);
+    };
+    let context = inner.getattr(intern!(py, "context"))?;
+    let callback = message_callback
+        .bind(py)
+        .call_method1(intern!(py, "__get__"), (context,))?;
+    Ok(callback.is_none())
+}
+
+/// The `_ssl._SSLSocket` inside the object, if it is exactly one.
+fn inner_socket<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = object.py();
+    let Ok(inner) = object.getattr(intern!(py, "_sslobj")) else {
+        return Ok(None);
+    };
+    let is_genuine = inner.get_type().is(&names(py)?.inner_socket);
+    Ok(is_genuine.then_some(inner))
 }
 
 /// The pointer, with a reference to the `_ssl._SSLSocket` that owns it; `None` if a check fails.
@@ -42,10 +64,9 @@ pub(super) fn borrow_ssl(
     object: &Bound<'_, PyAny>,
 ) -> PyResult<Option<(NonNull<Ssl>, Ref)>> {
     let py = object.py();
-    if !is_genuine(object)? {
+    let Some(inner) = inner_socket(object)? else {
         return Ok(None);
-    }
-    let inner = object.getattr(intern!(py, "_sslobj"))?;
+    };
     let context = inner.getattr(intern!(py, "context"))?;
     if !context.is_instance(&names(py)?.inner_context.bind(py))? {
         return Ok(None);

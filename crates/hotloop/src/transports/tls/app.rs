@@ -389,7 +389,7 @@ fn get_read_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref
 }
 
 fn append_backlog<'py>(py: Python<'py>, slf: Slf<'_, 'py>, data: Slf<'_, 'py>) -> PyResult<Ref> {
-    Tls::of(&open(&slf)?).append_backlog(&data)?;
+    Tls::of(&open(&slf)?).append_backlog(&data);
     Ok(none(py))
 }
 

@@ -83,7 +83,8 @@ pub(crate) fn new_protocol<'py>(
     let tls = Tls {
         event_loop: RefSlot::new(Some(this.into())),
         app_protocol: RefSlot::default(),
-        app_buffered: Cell::new(false),
+        app_get_buffer: RefSlot::default(),
+        app_buffer_updated: RefSlot::default(),
         app_transport: RefSlot::default(),
         transport: RefSlot::default(),
         native: Cell::new(false),
@@ -137,8 +138,22 @@ impl Tls {
         let py = protocol.py();
         let buffered = protocol.hasattr(intern!(py, "get_buffer"))?
             && protocol.is_instance(&imports(py)?.buffered_protocol.bind(py))?;
-        self.app_buffered.set(buffered);
-        drop(self.app_protocol.replace(Some(protocol.into())));
+        let bound = |name| -> PyResult<Option<Ref>> {
+            Ok(buffered
+                .then(|| protocol.getattr(name))
+                .transpose()?
+                .map(Ref::from))
+        };
+        let (get_buffer, buffer_updated) = (
+            bound(intern!(py, "get_buffer"))?,
+            bound(intern!(py, "buffer_updated"))?,
+        );
+        let replaced = (
+            self.app_get_buffer.replace(get_buffer),
+            self.app_buffer_updated.replace(buffer_updated),
+            self.app_protocol.replace(Some(protocol.into())),
+        );
+        drop(replaced);
         Ok(())
     }
 
@@ -184,6 +199,8 @@ impl Tls {
             self.transport.take(),
             self.app_transport.take(),
             self.app_protocol.take(),
+            self.app_get_buffer.take(),
+            self.app_buffer_updated.take(),
         );
         self.wake_waiter(py, Some(error).filter(|error| !error.is_none()))?;
         drop(taken);

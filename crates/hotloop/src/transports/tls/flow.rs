@@ -14,6 +14,7 @@ use super::{Phase, Tls};
 impl Tls {
     /// The bytes that wait: plain text, records, and what a native stream under us has not sent.
     pub(super) fn write_buffer_size(&self, py: Python<'_>) -> PyResult<usize> {
+        // The type is known as long as `native` is set: it belongs to the transport in the slot (A4).
         let below = if self.native.get()
             && let Some(transport) = self.transport.get(py)
         {

@@ -47,11 +47,16 @@ impl Tls {
         let error = PyConnectionAbortedError::new_err(Words(format!(
             "SSL handshake is taking longer than {seconds} seconds: aborting the connection"
         )));
-        self.fatal_error(protocol, error, "Fatal error on transport")
+        // Nothing was raised, hence there is no traceback to log.
+        self.end_with(protocol, error, "Fatal error on transport", false)
     }
 
     pub(super) fn do_handshake(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = protocol.py();
+        if self.engine.handshake_waits(py) {
+            self.after_operation(protocol)?;
+            return self.process_outgoing(protocol);
+        }
         let Some(turn) = self.engine.begin() else {
             return Ok(());
         };

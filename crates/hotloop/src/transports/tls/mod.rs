@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyBool, PyTuple, PyType};
 
 use crate::event_loop::Loop;
 use crate::imports::imports;
@@ -72,12 +72,14 @@ enum Told {
 pub(crate) struct Tls {
     event_loop: RefSlot,
     app_protocol: RefSlot,
-    /// Whether the program's protocol is a `BufferedProtocol`.
-    app_buffered: Cell<bool>,
+    /// Its `get_buffer` and `buffer_updated`, as they were when it was set, if it is a `BufferedProtocol`.
+    app_get_buffer: RefSlot,
+    app_buffer_updated: RefSlot,
     app_transport: RefSlot,
     /// The transport under us.
     transport: RefSlot,
-    /// Whether that is a native stream transport of the same loop.
+    /// Whether that is a native stream transport of the same loop: set together with `transport`, and both are reset by
+    /// `connection_lost` without Python code in between (A5), so that one is what the other says.
     native: Cell<bool>,
     waiter: RefSlot,
     context: Ref,
@@ -235,6 +237,17 @@ impl Tls {
         error: PyErr,
         message: &str,
     ) -> PyResult<()> {
+        self.end_with(protocol, error, message, true)
+    }
+
+    /// The same; `raised` says whether the error was caught: otherwise asyncio's log entry has no traceback.
+    fn end_with(
+        &self,
+        protocol: &Bound<'_, PyAny>,
+        error: PyErr,
+        message: &str,
+        raised: bool,
+    ) -> PyResult<()> {
         let py = protocol.py();
         let is_os_error = error.is_instance_of::<pyo3::exceptions::PyOSError>(py);
         let is_cancelled = error.matches(py, names(py)?.cancelled_error.bind(py))?;
@@ -248,7 +261,12 @@ impl Tls {
             return Ok(());
         };
         if is_os_error {
-            reports::log_error(&this, protocol, message, &exception)?;
+            let shown = if raised {
+                exception
+            } else {
+                PyBool::new(py, true).to_owned().into_any() // the exception that is being handled: none
+            };
+            reports::log_error(&this, protocol, message, &shown)?;
         } else if !is_cancelled {
             let transport = transport.map(|it| it.into_bound(py));
             let named = Named {
@@ -316,10 +334,12 @@ impl State for Tls {
 }
 
 impl Tls {
-    fn slots(&self) -> [&RefSlot; 8] {
+    fn slots(&self) -> [&RefSlot; 10] {
         [
             &self.event_loop,
             &self.app_protocol,
+            &self.app_get_buffer,
+            &self.app_buffer_updated,
             &self.app_transport,
             &self.transport,
             &self.waiter,

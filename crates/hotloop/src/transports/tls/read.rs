@@ -89,7 +89,7 @@ impl Tls {
         if !self.app_reading_paused.get() {
             self.deliver(protocol)?;
             // Reading can have written: an answer of the TLS protocol, or what the program has sent meanwhile.
-            if self.backlog_size.get() > 0 {
+            if self.has_backlog() {
                 self.do_write(protocol)?;
             } else {
                 self.process_outgoing(protocol)?;
@@ -109,8 +109,8 @@ impl Tls {
             let Some(app) = self.app_protocol.get(py) else {
                 return Ok(());
             };
-            let end = if self.app_buffered.get() {
-                self.deliver_buffered(protocol, &app)?
+            let end = if let Some(get_buffer) = self.app_get_buffer.get(py) {
+                self.deliver_buffered(protocol, &get_buffer)?
             } else {
                 let (data, end) = self.read_data(py)?;
                 if let Some(data) = data {
@@ -131,14 +131,15 @@ impl Tls {
     }
 
     /// One filling of the buffer that the program's protocol gives.
-    fn deliver_buffered(&self, protocol: &Bound<'_, PyAny>, app: &Ref) -> PyResult<End> {
+    fn deliver_buffered(&self, protocol: &Bound<'_, PyAny>, get_buffer: &Ref) -> PyResult<End> {
         let py = protocol.py();
-        let hint = self.engine.waiting_in(py)?;
-        let buffer = app
-            .bind(py)
-            .call_method1(intern!(py, "get_buffer"), (hint,))?;
+        let hint = make::size(py, self.engine.waiting_in(py)?)?;
+        let buffer = get_buffer.bind(py).call1((hint,))?;
         let progress = {
-            let mut target = Buffer::write(&buffer)?;
+            let mut target = match Buffer::write(&buffer) {
+                Ok(target) => target,
+                Err(error) => return Err(self.refuse_buffer(&buffer, error)),
+            };
             let mut progress = self.engine.read(py, target.memory())?;
             if target.memory().is_empty() {
                 // As `SSLObject.read(0, buffer)`: nothing read means the end.
@@ -152,13 +153,28 @@ impl Tls {
             self.call_soon(protocol, "_do_read")?;
             end = End::Drained;
         }
-        if progress.count > 0 {
-            app.bind(py).call_method1(
-                intern!(py, "buffer_updated"),
-                (make::size(py, progress.count)?,),
-            )?;
+        // `get_buffer()` may have set another protocol, which then is told.
+        if progress.count > 0
+            && let Some(updated) = self.app_buffer_updated.get(py)
+        {
+            let count = make::size(py, progress.count)?;
+            updated.bind(py).call1((count,))?;
         }
         Ok(end)
+    }
+
+    /// The exception for something that is no buffer to write into: that of what asyncio does with it.
+    fn refuse_buffer(&self, buffer: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+        let py = buffer.py();
+        let Some(_turn) = self.engine.begin() else {
+            return error;
+        };
+        let refused = buffer.len().and_then(|length| {
+            let length = make::size(py, length)?;
+            let object = self.object.bind(py);
+            object.call_method1(intern!(py, "read"), (length, buffer))
+        });
+        refused.err().unwrap_or(error)
     }
 
     /// Plain text as `bytes`, as much as there is up to 256 KiB, and why there is no more of it.
@@ -170,7 +186,7 @@ impl Tls {
             if progress.count == 0 {
                 return Ok((None, progress.end));
             }
-            // SAFETY: A2: the memory is ours, and the engine has filled so many bytes.
+            // SAFETY: A2, and [`crate::tls::Progress`]: the memory is ours, the engine has filled so many bytes of it.
             let text =
                 unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<u8>(), progress.count) };
             return Ok((Some(make::bytes(py, text)?.into()), progress.end));

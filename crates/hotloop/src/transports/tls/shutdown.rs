@@ -84,7 +84,7 @@ impl Tls {
         let py = protocol.py();
         let mut result = Ok(());
         if !self.eof_received.get() {
-            if self.backlog_size.get() > 0 {
+            if self.has_backlog() {
                 // Written while another operation was under way.
                 self.do_write(protocol)?;
             }
@@ -92,6 +92,10 @@ impl Tls {
                 // The transport under us has called back in the middle of a write: close_notify comes after that.
                 self.engine.turn().want();
                 return Ok(());
+            }
+            if self.engine.shutdown_waits(py) {
+                self.after_operation(protocol)?;
+                return self.process_outgoing(protocol);
             }
             let Some(turn) = self.engine.begin() else {
                 return Ok(());

@@ -28,6 +28,8 @@ enum Text {
     Bytes(Ref),
     /// A copy of anything else.
     Copy(Vec<u8>),
+    /// What cannot be written, with the reason: asyncio finds out when its turn has come.
+    Refused(PyErr),
 }
 
 impl Plain {
@@ -52,8 +54,13 @@ impl Plain {
                 }
             }
             Text::Copy(copy) => copy,
+            Text::Refused(_) => &[],
         };
         all.get(self.start..).unwrap_or_default()
+    }
+
+    fn is_refused(&self) -> bool {
+        matches!(self.text, Text::Refused(_))
     }
 }
 
@@ -71,15 +78,13 @@ impl Tls {
         if self.count_lost_write(data.py())? {
             return Ok(());
         }
-        let result = if self.phase.get() == Phase::Wrapped
-            && self.backlog_size.get() == 0
-            && !self.is_writing()
-        {
-            self.write_now(protocol, data)
-        } else {
-            self.push(Plain::of(data)?, data.py());
-            self.write_backlog(protocol)
-        };
+        let result =
+            if self.phase.get() == Phase::Wrapped && !self.has_backlog() && !self.is_writing() {
+                self.write_now(protocol, data)
+            } else {
+                self.append_backlog(data);
+                self.write_backlog(protocol)
+            };
         self.or_fatal(protocol, result, "Fatal error on SSL protocol")
     }
 
@@ -94,8 +99,11 @@ impl Tls {
             return Ok(());
         }
         for data in list.try_iter()? {
-            let piece = Plain::of(&data?)?;
-            self.push(piece, py);
+            let data = data?;
+            if !self.append_backlog(&data) {
+                // asyncio counts what waits: an object without a length is refused by this call already.
+                data.len()?;
+            }
         }
         let result = self.write_backlog(protocol);
         self.or_fatal(protocol, result, "Fatal error on SSL protocol")
@@ -116,15 +124,25 @@ impl Tls {
         Ok(true)
     }
 
-    /// Puts plain text behind what waits, without a try to encrypt it.
-    pub(super) fn append_backlog(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.push(Plain::of(data)?, data.py());
-        Ok(())
+    /// Whether plain text waits, or something that will be refused.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.backlog.borrow().is_empty()
+    }
+
+    /// Puts plain text behind what waits, without a try to encrypt it; whether it is such.
+    pub(super) fn append_backlog(&self, data: &Bound<'_, PyAny>) -> bool {
+        let piece = Plain::of(data).unwrap_or_else(|error| Plain {
+            text: Text::Refused(error),
+            start: 0,
+        });
+        let taken = !piece.is_refused();
+        self.push(piece, data.py());
+        taken
     }
 
     fn push(&self, piece: Plain, py: Python<'_>) {
         let length = piece.bytes(py).len();
-        if length > 0 {
+        if length > 0 || piece.is_refused() {
             self.backlog.borrow_mut().push_back(piece);
             self.backlog_size.set(self.backlog_size.get() + length);
         }
@@ -187,6 +205,9 @@ impl Tls {
         if let Some(writing) = Writing::begin(self) {
             let mut next = first.or_else(|| self.next_piece(py));
             while let Some(piece) = next {
+                if let Text::Refused(error) = piece.text {
+                    return Err(error);
+                }
                 if !self.encrypt(py, piece, &writing)? {
                     break;
                 }
@@ -212,9 +233,11 @@ impl Tls {
         let first = backlog.pop_front()?;
         let length = first.bytes(py).len();
         let fits = |piece: Option<&Plain>, length| {
-            piece.is_some_and(|piece| length + piece.bytes(py).len() <= RECORD)
+            piece.is_some_and(|piece| {
+                !piece.is_refused() && length + piece.bytes(py).len() <= RECORD
+            })
         };
-        if !fits(backlog.front(), length) {
+        if first.is_refused() || !fits(backlog.front(), length) {
             return Some(first);
         }
         let mut joined = Vec::with_capacity(self.backlog_size.get().min(RECORD));
