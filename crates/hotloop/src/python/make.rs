@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFloat, PyList, PyString, PyTuple};
 use pyo3::{IntoPyObjectExt, PyErrArguments};
 
+use super::Ref;
+
 /// A `float`.
 pub(crate) fn float(py: Python<'_>, value: f64) -> PyResult<Bound<'_, PyFloat>> {
     // SAFETY: A1, A3: a new reference, or null with an exception set; the type is the function's.
@@ -44,6 +46,19 @@ pub(crate) fn bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, Py
         )
         .map(|made| made.cast_into_unchecked())
     }
+}
+
+/// A `bytearray` with a copy of the data.
+pub(crate) fn bytearray(py: Python<'_>, data: &[u8]) -> PyResult<Ref> {
+    let length = length(data.len())?;
+    // SAFETY: as above; the function copies `length` bytes from the slice.
+    let made = unsafe {
+        owned(
+            py,
+            ffi::PyByteArray_FromStringAndSize(data.as_ptr().cast(), length),
+        )?
+    };
+    Ok(made.into())
 }
 
 /// A `str`.

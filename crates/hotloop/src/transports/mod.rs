@@ -1,6 +1,7 @@
 //! Native transports.
 
 pub(crate) mod datagram;
+mod max_size;
 mod object;
 pub(crate) mod pipe;
 mod reports;

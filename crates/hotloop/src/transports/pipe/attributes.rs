@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
 use crate::python::{FastArguments, Ref};
+use crate::transports::object;
 
 use super::{PipeState, ReadPipe, WritePipe, state};
 use crate::python::make;
@@ -68,7 +69,16 @@ macro_rules! both_getters {
                 )),
             ),
             attribute(c"_fileno", getter!(get_fileno::<$pipe>), None),
-            attribute(c"_protocol", getter!(get_protocol::<$pipe>), None),
+            object::dict_attribute(),
+            attribute(
+                c"_protocol",
+                getter!(get_protocol::<$pipe>),
+                Some(setter!(
+                    set_protocol_attribute::<$pipe>,
+                    PyTypeError,
+                    "this attribute cannot be deleted"
+                )),
+            ),
             attribute(c"_closing", getter!(is_closing::<$pipe>), None),
         ]
     };
@@ -157,6 +167,16 @@ fn set_protocol<'py, S: PipeState>(
     let slot = &state::<S>(&slf).end().protocol;
     drop(slot.replace(Some((&*protocol).into())));
     Ok(none(py))
+}
+
+fn set_protocol_attribute<'py, S: PipeState>(
+    _py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    value: Slf<'_, 'py>,
+) -> PyResult<()> {
+    let slot = &state::<S>(&slf).end().protocol;
+    drop(slot.replace(Some((&*value).into())));
+    Ok(())
 }
 
 fn get_protocol<'py, S: PipeState>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -324,7 +344,7 @@ fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
         .flatten()
         .copied()
         .collect();
-    Ok(make::bytes(py, &waiting)?.into())
+    make::bytearray(py, &waiting)
 }
 
 fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {

@@ -4,7 +4,7 @@
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyDict, PyMemoryView, PyType};
 use pyo3::{Borrowed, intern};
 
 use crate::address;
@@ -13,7 +13,7 @@ use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
 use crate::python::{FastArguments, Ref};
 
-use crate::transports::object;
+use crate::transports::{max_size, object};
 
 use super::{Stream, construct};
 use crate::python::make;
@@ -54,12 +54,13 @@ pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
 #[rustfmt::skip] // a table
 pub(super) fn getters() -> Vec<ffi::PyGetSetDef> {
     vec![
-        attribute(c"_extra", getter!(get_extra), None),
+        object::dict_attribute(),
+        attribute(c"_extra", getter!(get_extra), Some(setter!(set_extra, PyTypeError, "this attribute cannot be deleted"))),
         attribute(c"_sock", getter!(get_sock), None),
         attribute(c"_sock_fd", getter!(get_sock_fd), None),
         attribute(c"_read_ready_cb", getter!(get_read_ready), None),
         attribute(c"_loop", getter!(get_loop), None),
-        attribute(c"_protocol", getter!(get_protocol_or_none), None),
+        attribute(c"_protocol", getter!(get_protocol_or_none), Some(setter!(set_protocol_attribute, PyTypeError, "this attribute cannot be deleted"))),
         attribute(c"_server", getter!(get_server), None),
         attribute(c"_buffer", getter!(get_buffer), None),
         attribute(c"_closing", getter!(is_closing), None),
@@ -80,7 +81,7 @@ pub(super) fn add_constants(class: &Bound<'_, PyType>) -> PyResult<()> {
     let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
     class.setattr("_sendfile_compatible", modes.getattr("TRY_NATIVE")?)?;
     class.setattr("_start_tls_compatible", true)?;
-    class.setattr("max_size", crate::event_loop::READ_BUFFER_SIZE)
+    max_size::add_constant(class)
 }
 
 fn write<'py>(
@@ -289,6 +290,11 @@ fn get_extra<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(extra.into())
 }
 
+fn set_extra<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
+    object::replace_extra::<Stream>(&slf, value.cast::<PyDict>()?.to_owned());
+    Ok(())
+}
+
 fn get_sock<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(Stream::of(&slf)
         .python_socket(py)?
@@ -315,20 +321,37 @@ fn get_protocol_or_none<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref
     get_protocol(py, slf)
 }
 
+/// As `set_protocol()`, which asyncio's own classes call for this.
+fn set_protocol_attribute<'py>(
+    _py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    value: Slf<'_, 'py>,
+) -> PyResult<()> {
+    Stream::of(&slf).set_protocol(&value)
+}
+
 fn get_server<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(Stream::of(&slf).server.get(py).unwrap_or_else(|| none(py)))
 }
 
-/// The queue's bytes, as a copy: looking at it must not change it.
+/// The queue as a copy, of the type that it has in asyncio: a bytearray in 3.11, a deque of memoryviews later.
 fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let waiting: Vec<u8> = Stream::of(&slf)
+    let waiting: Vec<Vec<u8>> = Stream::of(&slf)
         .queue
         .borrow()
         .unsent()
-        .flatten()
-        .copied()
+        .map(|piece| piece.to_vec())
         .collect();
-    Ok(make::bytes(py, &waiting)?.into())
+    if py.version_info() < (3, 12) {
+        return make::bytearray(py, &waiting.concat());
+    }
+    let pieces = make::list(py)?;
+    for piece in waiting {
+        let piece = make::bytes(py, &piece)?;
+        pieces.append(PyMemoryView::from(piece.as_any())?)?;
+    }
+    let deque = py.import("collections")?.getattr("deque")?;
+    Ok(deque.call1((pieces,))?.into())
 }
 
 fn is_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {

@@ -70,6 +70,7 @@ pub(super) fn make_type<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, P
         slots: object::slots::<AppTransport>(),
         methods: methods(),
         getters: vec![
+            object::dict_attribute(),
             attribute(c"_loop", getter!(get_loop), None),
             attribute(c"_ssl_protocol", getter!(get_ssl_protocol), None),
             attribute(
