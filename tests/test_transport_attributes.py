@@ -13,8 +13,9 @@ from helpers import Recorder, connected
 
 async def pipes(loop):
     read, write = os.pipe()
-    incoming, _ = await loop.connect_read_pipe(Recorder, open(read, "rb", 0))
-    outgoing, _ = await loop.connect_write_pipe(Recorder, open(write, "wb", 0))
+    # The transports close the files.
+    incoming, _ = await loop.connect_read_pipe(Recorder, open(read, "rb", 0))  # noqa: SIM115
+    outgoing, _ = await loop.connect_write_pipe(Recorder, open(write, "wb", 0))  # noqa: SIM115
     return incoming, outgoing
 
 
