@@ -9,6 +9,7 @@ pub(crate) mod connections;
 mod datagrams;
 mod debug;
 pub(crate) mod dns;
+mod docs;
 mod executors;
 mod hooks;
 mod iteration;

@@ -1,6 +1,7 @@
 //! Native transports.
 
 pub(crate) mod datagram;
+mod docs;
 mod max_size;
 mod object;
 pub(crate) mod pipe;

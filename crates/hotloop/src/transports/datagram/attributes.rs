@@ -12,7 +12,7 @@ use crate::imports::imports;
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
 use crate::python::{FastArguments, Ref};
-use crate::transports::object;
+use crate::transports::{docs, object};
 
 use super::{Datagram, construct, info};
 use crate::python::make;
@@ -23,19 +23,19 @@ type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 #[rustfmt::skip] // a table
 pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
     vec![
-        method_fast!(c"sendto", c"sendto($self, /, data, addr=None)\n--\n\nSend a datagram; what the socket does not take now is queued.", sendto),
-        method_noargs!(c"close", c"Close the transport after what is queued was sent.", close),
-        method_noargs!(c"abort", c"Close the transport at once; what is queued is lost.", abort),
-        method_noargs!(c"is_closing", c"Return True if the transport is closing or closed.", is_closing),
-        method_noargs!(c"is_reading", c"Return True if the transport receives datagrams.", is_reading),
-        method_noargs!(c"pause_reading", c"Stop calling datagram_received().", pause_reading),
-        method_noargs!(c"resume_reading", c"Call datagram_received() again.", resume_reading),
-        method_fast!(c"set_protocol", c"Set a new protocol.", set_protocol),
-        method_noargs!(c"get_protocol", c"Return the current protocol.", get_protocol),
-        method_fast!(c"get_extra_info", c"get_extra_info($self, /, name, default=None)\n--\n\nReturn information about the socket.", info::get_extra_info),
-        method_fast!(c"set_write_buffer_limits", c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSet the marks of flow control, in bytes.", set_write_buffer_limits),
-        method_noargs!(c"get_write_buffer_limits", c"Return (low, high), in bytes.", get_write_buffer_limits),
-        method_noargs!(c"get_write_buffer_size", c"Return the number of bytes that are queued, from Python 3.13 on with 8 for each datagram's header.", get_write_buffer_size),
+        method_fast!(c"sendto", docs::SENDTO, sendto),
+        method_noargs!(c"close", docs::CLOSE, close),
+        method_noargs!(c"abort", docs::ABORT, abort),
+        method_noargs!(c"is_closing", docs::IS_CLOSING, is_closing),
+        method_noargs!(c"is_reading", docs::IS_READING, is_reading),
+        method_noargs!(c"pause_reading", docs::PAUSE_READING, pause_reading),
+        method_noargs!(c"resume_reading", docs::RESUME_READING, resume_reading),
+        method_fast!(c"set_protocol", docs::SET_PROTOCOL, set_protocol),
+        method_noargs!(c"get_protocol", docs::GET_PROTOCOL, get_protocol),
+        method_fast!(c"get_extra_info", docs::GET_EXTRA_INFO, info::get_extra_info),
+        method_fast!(c"set_write_buffer_limits", docs::SET_LIMITS, set_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_limits", docs::GET_LIMITS, get_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_size", docs::GET_DATAGRAM_SIZE, get_write_buffer_size),
         method_noargs!(c"_start_reading", c"Begin to wait for datagrams.", construct::start_reading_method),
         method_noargs!(c"_read_ready", c"Receive once.", read_ready),
         method_noargs!(c"_deliver_received", c"Deliver what was received and kept.", deliver_received),
