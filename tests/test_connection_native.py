@@ -356,6 +356,32 @@ def test_several_addresses_are_tried_until_one_answers(loop, monkeypatch, option
     loop.run_until_complete(main())
 
 
+@pytest.mark.parametrize(
+    ("first", "order"), [(1, "646464"), (2, "664644"), (3, "666444"), (None, "666444")]
+)
+def test_the_families_take_turns_after_the_first_ones(loop, monkeypatch, first, order):
+    async def main():
+        six = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", n, 0, 0)) for n in (1, 2, 3)]
+        four = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", n)) for n in (4, 5, 6)]
+        tried = []
+
+        async def getaddrinfo(*arguments, **options):
+            return [*six, *four]
+
+        async def refuse(sock, address):
+            tried.append(address)
+            raise OSError("refused")
+
+        monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(loop, "sock_connect", refuse)
+        options = {} if first is None else {"interleave": first}
+        with pytest.raises(OSError, match="refused"):
+            await loop.create_connection(Recorder, "name", 80, **options)
+        return "".join("6" if ":" in address[0] else "4" for address in tried)
+
+    assert loop.run_until_complete(main()) == order
+
+
 @pytest.mark.parametrize("options", [{"happy_eyeballs_delay": 0.001}, {}])
 def test_all_that_fail_are_named(loop, monkeypatch, options):
     async def main():

@@ -10,6 +10,7 @@ import asyncio
 import functools
 import gc
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -551,3 +552,73 @@ def test_a_hook_that_raises_as_a_transport_is_freed_leaves_nothing_of_it(hook, m
     finally:
         loop.close()
         theirs.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_sock_sendfile_native_impl",
+        "_sock_sendfile_update_filepos",
+        "_sock_add_cancellation_callback",
+    ],
+)
+def test_the_steps_of_sendfile_can_be_overridden(run_on, tmp_path, name):
+    (tmp_path / "file").write_bytes(b"content")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        left, right = socket.socketpair()
+        with left, right, open(tmp_path / "file", "rb") as file:
+            left.setblocking(False)
+            right.setblocking(False)
+            assert await loop.sock_sendfile(left, file, fallback=False) == 7
+            assert await loop.sock_recv(right, 100) == b"content"
+
+    assert run_on(main, name)[name] >= 1
+
+
+def test_a_step_of_sendfile_set_on_the_loop_is_called(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    called = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        original = loop._sock_sendfile_update_filepos
+
+        def noted(*args):
+            called.append(args)
+            original(*args)
+
+        loop._sock_sendfile_update_filepos = noted
+        left, right = socket.socketpair()
+        with left, right, open(tmp_path / "file", "rb") as file:
+            left.setblocking(False)
+            await loop.sock_sendfile(left, file, fallback=False)
+            assert called[0][0] == file.fileno()
+
+    loop = loop_class()()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("name", ["_read_from_self", "_process_self_data", "_handle_signal"])
+def test_the_steps_of_a_signal_can_be_overridden(run_on, name):
+    async def main():
+        loop = asyncio.get_running_loop()
+        arrived = loop.create_future()
+        loop.add_signal_handler(signal.SIGUSR1, arrived.set_result, None)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await arrived
+        loop.remove_signal_handler(signal.SIGUSR1)
+
+    assert run_on(main, name)[name] >= 1
+
+
+@pytest.mark.parametrize("name", ["_make_self_pipe", "_close_self_pipe"])
+def test_the_making_and_closing_of_the_self_pipe_can_be_overridden(run_on, name):
+    async def main():
+        assert asyncio.get_running_loop()._internal_fds == 1
+
+    assert run_on(main, name) == {name: 1}

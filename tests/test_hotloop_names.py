@@ -120,6 +120,41 @@ def test_policy_makes_hotloops(hotloop):
     loop.close()
 
 
+def test_making_a_policy_warns_of_nothing():
+    source = """
+import warnings
+warnings.simplefilter("error")
+import hotloop
+hotloop.EventLoopPolicy()
+"""
+    child = run_child(source)
+    assert (child.returncode, child.stderr) == (0, "")
+
+
+def test_a_python_without_policies_has_none_here_and_install_says_so():
+    source = """
+import asyncio, importlib
+import hotloop
+del asyncio.events._event_loop_policy  # as in 3.16
+importlib.reload(hotloop)
+assert "EventLoopPolicy" not in hotloop.__all__
+assert not hasattr(hotloop, "EventLoopPolicy")
+names = {}
+exec("from hotloop import *", names)
+assert "EventLoop" in names and "EventLoopPolicy" not in names
+try:
+    hotloop.install()
+except RuntimeError as error:
+    assert "has no event-loop policies" in str(error)
+    assert "hotloop.run(main())" in str(error)
+else:
+    raise AssertionError("install() did nothing")
+hotloop.run(asyncio.sleep(0))
+"""
+    child = run_child(source)
+    assert (child.returncode, child.stderr) == (0, "")
+
+
 def test_loop_can_be_subclassed(hotloop):
     class Counting(hotloop.EventLoop):
         def __init__(self):

@@ -19,16 +19,35 @@ ROOT = Path(__file__).parent.parent
 PRIVATE = r"_[A-Za-z]\w*"
 # Ours, or another module's, although asyncio has something private of that name as well.
 COINCIDENCES = {
+    "_base": "a module of `concurrent.futures`, with nothing private in it that is used",
+    "_socket": "the C half of `socket`",
+    "_ssl": "the C half of `ssl`",
     "_asyncio": "the C half of asyncio, which may be missing",
-    "_closed": "`socket.socket` has it",
     "_fileno": "a method of `_core.Loop`",
     "_finished": "a method of `SocketMixin`",
-    "_getframe": "`sys` has it",
     "_is_transport_closing": "asked for: late versions of 3.13 have it, too",
     "_run": "a module of ours",
     "_sockets": "a module of ours",
     "_state": "a module of ours",
 }
+
+# Where a private name may come from besides asyncio.
+OTHER_MODULES = (
+    "_socket",
+    "_thread",
+    "_weakrefset",
+    "concurrent.futures._base",
+    "concurrent.futures.thread",
+    "os",
+    "selectors",
+    "signal",
+    "socket",
+    "ssl",
+    "subprocess",
+    "sys",
+    "threading",
+    "weakref",
+)
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +122,29 @@ def test_the_running_python_has_what_the_table_says(table):
         assert there == table.has(name, version), name
 
 
+def test_the_running_python_has_the_names_outside_asyncio(table):
+    for name in [*table.OTHERS, *table.DISPENSABLE]:
+        found = table.find_other(name)
+        assert "()" not in name or name.rpartition(".")[2] in names_of_instances(found), name
+
+
+def test_every_private_name_of_other_modules_in_the_sources_is_in_the_table(table):
+    listed = [*table.TABLE, *table.OTHERS, *table.DISPENSABLE]
+    known = {re.split(r"[.:]", name)[-1] for name in listed} | set(COINCIDENCES)
+    used = private_names_of_hotloop()
+    unknown = {}
+    for module in map(importlib.import_module, OTHER_MODULES):
+        theirs = set(vars(module))
+        for value in vars(module).values():
+            if isinstance(value, type) and value.__module__ == module.__name__:
+                theirs |= names_of_instances(value)
+        unknown |= {name: sorted(used[name]) for name in theirs & used.keys() - known}
+    assert not unknown, "add these to python/hotloop/_private_names.py"
+
+
 def test_every_private_name_of_asyncio_in_the_sources_is_in_the_table(table):
-    known = {name.rpartition(".")[2] for name in table.TABLE} | set(COINCIDENCES)
+    others = {*table.OTHERS, *table.DISPENSABLE}
+    known = {re.split(r"[.:]", name)[-1] for name in {*table.TABLE, *others}} | set(COINCIDENCES)
     parts = {part for name in table.TABLE for part in name.replace("()", "").split(".")}
     theirs = private_names_of_asyncio()
     unknown = {
@@ -129,6 +169,19 @@ def test_a_missing_name_is_told_by_name(table, monkeypatch):
     assert "asyncio.events._no_such_name" in words
     assert sys.version.split()[0] in words
     assert "install a version of hotloop" in words
+
+
+def test_a_missing_name_outside_asyncio_is_told_as_well(table, monkeypatch):
+    monkeypatch.setattr(table, "OTHERS", ["socket:socket._no_such_name", "no_such_module:name"])
+    with pytest.raises(ImportError, match=r"socket\.socket\._no_such_name, no_such_module\.name"):
+        table.check()
+
+
+def test_without_the_parts_of_thread_pools_asyncios_way_is_taken(monkeypatch):
+    executors = importlib.import_module("hotloop._executors")
+    assert executors._known()
+    monkeypatch.delattr("concurrent.futures.thread._global_shutdown_lock")
+    assert not executors._known()
 
 
 def test_a_name_of_another_version_is_not_asked_for(table, monkeypatch):

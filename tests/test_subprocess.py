@@ -585,6 +585,16 @@ class TestKeywords:
         )
         assert out.split() == [str(n).encode() for n in (user.pw_uid, group.gr_gid, group.gr_gid)]
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root may choose its groups")
+    async def test_extra_groups(self, loop):
+        group = grp.getgrnam("daemon").gr_gid
+        out, _ = await output(*PYTHON, "import os; print(os.getgroups())", extra_groups=[group])
+        assert out == f"[{group}]\n".encode()
+
+    async def test_pipesize(self, loop):
+        source = "import fcntl; print(fcntl.fcntl(1, fcntl.F_GETPIPE_SZ))"
+        assert (await output(*PYTHON, source, pipesize=8192))[0] == b"8192\n"
+
     async def test_stdin_from_a_file_and_stdout_to_a_file(self, loop, tmp_path):
         (tmp_path / "in").write_bytes(b"content")
         with open(tmp_path / "in", "rb") as source, open(tmp_path / "out", "wb") as target:

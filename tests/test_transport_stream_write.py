@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from asyncio.selector_events import _SelectorSocketTransport
 
 import pytest
@@ -235,3 +236,15 @@ async def test_arguments_may_be_given_by_name(loop, link):
             pair.transport.write()
         with pytest.raises(TypeError):
             pair.transport.write(b"x", data=b"y")
+
+
+@pytest.mark.parametrize("nothing", [None, 0, False])
+async def test_writelines_of_what_is_false_does_what_the_running_version_does(loop, link, nothing):
+    async with link() as pair:
+        if sys.version_info < (3, 12):
+            with pytest.raises(TypeError):
+                pair.transport.writelines(nothing)
+        else:
+            assert pair.transport.writelines(nothing) is None
+        with pytest.raises(TypeError):
+            pair.transport.writelines(1)

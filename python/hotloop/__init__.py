@@ -10,6 +10,7 @@ Importing this package changes nothing in asyncio.
 
 import os
 import sys
+from asyncio import events as _events
 from typing import TYPE_CHECKING, Any
 
 from . import _private_names as _private_names  # first: it checks the running Python
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EventLoop",
-    "EventLoopPolicy",
     "Future",
     "StreamReader",
     "StreamReaderProtocol",
@@ -55,6 +55,10 @@ if sys.version_info >= (3, 12):
 
     __all__ += ["eager_task_factory"]
 
+# asyncio deprecates policies from 3.14 on, and 3.16 has none.
+if hasattr(_events, "_event_loop_policy"):
+    __all__ += ["EventLoopPolicy"]
+
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
@@ -64,7 +68,7 @@ def __getattr__(name: str) -> Any:
     The policy must wait: asyncio warns about its base class from 3.14 on. The streams may: a program
     that uses none starts sooner.
     """
-    if name == "EventLoopPolicy":
+    if name == "EventLoopPolicy" and name in __all__:
         from ._policy import EventLoopPolicy
 
         return EventLoopPolicy

@@ -70,7 +70,7 @@ class EventLoop(
         self._transports = Transports(self)
         self._selector = SelectorView(self)
         try:
-            self._open_signals()
+            self._make_self_pipe()
         except BaseException:
             self._close_signals()
             self._close_core()  # no half-made loop is left for __del__ to warn about

@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING
 
 from ._loop import EventLoop
 
+if not hasattr(asyncio.events, "_event_loop_policy"):
+    raise RuntimeError(
+        "asyncio of this Python has no event-loop policies; "
+        "use hotloop.run(main()) or loop_factory=hotloop.EventLoop"
+    )
+
 if TYPE_CHECKING or sys.version_info < (3, 14):
     _Base = asyncio.DefaultEventLoopPolicy
 else:
-    _Base = getattr(asyncio.events, "_AbstractEventLoopPolicy", None)
-    if _Base is not None:
-        from asyncio.unix_events import _DefaultEventLoopPolicy as _Base
-    else:
-        raise RuntimeError(
-            "asyncio of this Python has no event-loop policies; "
-            "use hotloop.run(main()) or loop_factory=hotloop.EventLoop"
-        )
+    from asyncio.unix_events import _DefaultEventLoopPolicy as _Base
 
 
 class EventLoopPolicy(_Base):
-    """asyncio's default policy with `hotloop.EventLoop` as the loop that it makes."""
+    """asyncio's default policy with `hotloop.EventLoop` as the loop that it makes.
+
+    Takes no arguments. For `asyncio.set_event_loop_policy()`, which `hotloop.install()` calls; see the
+    asyncio documentation, "Policies". Looking it up or making one warns of nothing; setting it gives
+    asyncio's own DeprecationWarning on Python 3.14 and later.
+    """
 
     _loop_factory = EventLoop

@@ -1,6 +1,6 @@
-"""Every private name of asyncio that hotloop uses or stands in for, with the versions that have it.
+"""Every private name that hotloop uses or stands in for: of asyncio, with the versions that have it, and of others.
 
-asyncio promises nothing about these. So they stand here in one table; importing this module, which
+Nobody promises anything about these. So they stand here in one table; importing this module, which
 `hotloop` does first, looks each of them up, and one that is missing gives one ImportError instead
 of an AttributeError in the middle of a program. `tests/test_private_names.py` compares the table
 with the running Python and with the sources.
@@ -92,7 +92,11 @@ futures._convert_future_exc
 futures._set_result_unless_cancelled
 selector_events.BaseSelectorEventLoop()._add_reader
 selector_events.BaseSelectorEventLoop()._add_writer
+selector_events.BaseSelectorEventLoop()._close_self_pipe
 selector_events.BaseSelectorEventLoop()._csock
+selector_events.BaseSelectorEventLoop()._make_self_pipe
+selector_events.BaseSelectorEventLoop()._process_self_data
+selector_events.BaseSelectorEventLoop()._read_from_self
 selector_events.BaseSelectorEventLoop()._remove_reader
 selector_events.BaseSelectorEventLoop()._remove_writer
 selector_events.BaseSelectorEventLoop()._selector
@@ -217,7 +221,6 @@ TABLE: dict[str, Range] = dict.fromkeys(_EVER.split(), ((3, 11), None)) | {
     "base_events.BaseEventLoop._run_forever_setup": ((3, 13), None),
     "base_events.BaseEventLoop()._old_agen_hooks": ((3, 13), None),
     "base_events.Server()._context": ((3, 15), None),
-    "events._AbstractEventLoopPolicy": ((3, 14), (3, 16)),
     "events._ThreadSafeHandle": ((3, 14), None),
     "events._ThreadSafeHandle._lock": ((3, 14), None),
     "events._event_loop_policy": ((3, 11), (3, 16)),
@@ -236,6 +239,41 @@ TABLE: dict[str, Range] = dict.fromkeys(_EVER.split(), ((3, 11), None)) | {
     "unix_events._UnixSelectorEventLoop()._unix_server_sockets": ((3, 13), None),
     "unix_events._UnixSelectorEventLoop()._watcher": ((3, 14), None),
 }
+
+#: Private names outside asyncio, as `module:name`, in modules that asyncio imports as well.
+OTHERS = [
+    "_socket:getaddrinfo",
+    "_socket:socket",
+    "_thread:RLock",
+    "socket:socket._closed",
+    "socket:socket._io_refs",
+    "sys:_getframe",
+]
+
+#: Private names that are looked at when they are first used, with what is done where one is missing.
+DISPENSABLE = (
+    dict.fromkeys(
+        [
+            "concurrent.futures._base:LOGGER",
+            "concurrent.futures.thread:ThreadPoolExecutor()._adjust_thread_count",
+            "concurrent.futures.thread:ThreadPoolExecutor()._broken",
+            "concurrent.futures.thread:ThreadPoolExecutor()._shutdown",
+            "concurrent.futures.thread:ThreadPoolExecutor()._shutdown_lock",
+            "concurrent.futures.thread:ThreadPoolExecutor()._work_queue",
+            "concurrent.futures.thread:_global_shutdown_lock",
+            "concurrent.futures.thread:_shutdown",
+        ],
+        "run_in_executor() goes asyncio's way (_executors.py)",
+    )
+    | dict.fromkeys(
+        ["_weakrefset:WeakSet()._pending_removals", "_weakrefset:WeakSet()._remove"],
+        "the methods of the set of tasks are called (crates/hotloop/src/tasks/lifetime.rs)",
+    )
+    | dict.fromkeys(
+        ["_ssl:_SSLContext", "ssl:SSLObject()._sslobj"],
+        "TLS runs over memory BIOs (crates/hotloop/src/tls/verify.rs)",
+    )
+)
 
 
 def has(name: str, version: Version) -> bool:
@@ -262,6 +300,20 @@ def _owner(name: str) -> object:
     return getattr(found, attribute) if attribute else found
 
 
+def find_other(name: str) -> object:
+    """Look up a name of `OTHERS` or `DISPENSABLE`; one with `()` gives its class.
+
+    Raises:
+        AttributeError: it is not there.
+        ImportError: its module is not there.
+    """
+    module, _, path = name.partition(":")
+    found: object = import_module(module)
+    for part in path.partition("()")[0].split("."):
+        found = getattr(found, part)
+    return found
+
+
 def check(version: Version = sys.version_info[:2]) -> None:
     """Look every name up that the version should have.
 
@@ -275,6 +327,11 @@ def check(version: Version = sys.version_info[:2]) -> None:
                 find(name)
         except (AttributeError, ImportError):
             missing.append(f"asyncio.{name}")
+    for name in OTHERS:
+        try:
+            find_other(name)
+        except (AttributeError, ImportError):
+            missing.append(name.replace(":", "."))
     if missing:
         raise ImportError(
             f"hotloop needs {', '.join(missing)}, which Python {sys.version.split()[0]} does not "

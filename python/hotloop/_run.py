@@ -13,7 +13,11 @@ _T = TypeVar("_T")
 
 
 def new_event_loop() -> EventLoop:
-    """Return a new event loop, not installed anywhere."""
+    """Return a new `hotloop.EventLoop`, not installed anywhere.
+
+    The caller closes it. Raises OSError if the process has no descriptors left. As
+    `asyncio.new_event_loop`.
+    """
     return EventLoop()
 
 

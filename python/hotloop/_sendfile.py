@@ -18,7 +18,15 @@ from ._state import LoopBase
 
 _unix_events: Any = unix_events
 _sock_sendfile_native = borrow("_sock_sendfile_native")
-_step_of_asyncio = borrow("_sock_sendfile_native_impl")
+#: What its steps call, and hooks of a subclass as they are.
+_hooks_of_asyncio = {
+    name: borrow(name)
+    for name in (
+        "_sock_sendfile_native_impl",
+        "_sock_sendfile_update_filepos",
+        "_sock_add_cancellation_callback",
+    )
+}
 _sendfile = os.sendfile
 
 
@@ -51,7 +59,10 @@ class SendfileMixin(LoopBase):
         if (
             _unix_events.os is not os
             or os.sendfile is not _sendfile
-            or getattr(type(self), "_sock_sendfile_native_impl", None) is not _step_of_asyncio
+            or any(
+                getattr(getattr(self, name), "__func__", None) is not function
+                for name, function in _hooks_of_asyncio.items()
+            )
         ):
             sent: int = await _sock_sendfile_native(self, sock, file, offset, count)
             return sent

@@ -34,7 +34,10 @@ class SignalMixin(LoopBase):
         _signal_handlers: dict[int, events.Handle]
         _ssock: socket.socket
         _csock: socket.socket
+        _internal_fds: int
         _wakeup_before: int | None
+
+        def _handle_signal(self, sig: int) -> None: ...
 
     if not TYPE_CHECKING:
         _handle_signal = borrow("_handle_signal")
@@ -67,12 +70,31 @@ class SignalMixin(LoopBase):
         self._wakeup_before = None
         self._ssock = self._csock = None  # type: ignore[assignment]
 
-    def _open_signals(self) -> None:
+    def _make_self_pipe(self) -> None:
         """Make the pair: signals write to one end, the loop watches the other."""
         self._ssock, self._csock = socket.socketpair()
         self._ssock.setblocking(False)
         self._csock.setblocking(False)
+        self._internal_fds += 1
         self._watch_signal_fd(self._ssock.fileno())
+
+    def _close_self_pipe(self) -> None:
+        """Close the pair, as far as it was made."""
+        self._watch_signal_fd(-1)
+        for end in (self._ssock, self._csock):
+            if end is not None:  # an interrupt ended the making of the loop
+                end.close()
+        self._internal_fds = 0
+
+    def _read_from_self(self) -> None:
+        """Read what the pair brought: `_process_self_data` gets it."""
+        self._read_signals()
+
+    def _process_self_data(self, data: bytes) -> None:
+        """Handle the signals whose numbers these are; a zero only wakes the loop."""
+        for number in data:
+            if number:
+                self._handle_signal(number)
 
     def _arm_wakeup(self) -> None:
         """Let signals wake the loop, if it is about to run in the main thread."""
@@ -111,7 +133,4 @@ class SignalMixin(LoopBase):
         else:
             for sig in list(self._signal_handlers):
                 self.remove_signal_handler(sig)
-        self._watch_signal_fd(-1)
-        for end in (self._ssock, self._csock):
-            if end is not None:  # an interrupt ended the making of the loop
-                end.close()
+        self._close_self_pipe()

@@ -20,9 +20,10 @@ class SocketMixin(LoopBase):
     __slots__ = ()
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
-        """Receive up to `n` bytes from a non-blocking socket.
+        """Receive up to `n` bytes from a non-blocking socket; return them, empty at the end.
 
-        Raises OSError as `socket.recv` does, ValueError for a blocking socket in debug mode.
+        Raises OSError as recv(2) does, ValueError for a blocking socket in debug mode, TypeError for
+        an SSL socket. As asyncio's; so do all methods below.
         """
         self._check_socket(sock)
         outcome = self._try_recv(sock, n)
@@ -31,7 +32,10 @@ class SocketMixin(LoopBase):
         return await self._finished(sock, outcome)  # type: ignore[no-any-return]
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
-        """Receive into a writable buffer; return the number of bytes."""
+        """Receive into a writable bytes-like object; return the number of bytes, 0 at the end.
+
+        Raises what `sock_recv` raises, and TypeError for what is no writable buffer.
+        """
         self._check_socket(sock)
         outcome = self._try_recv_into(sock, buf)
         if type(outcome) is int:
@@ -39,7 +43,10 @@ class SocketMixin(LoopBase):
         return await self._finished(sock, outcome)  # type: ignore[no-any-return]
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
-        """Receive a datagram of up to `bufsize` bytes; return (bytes, address)."""
+        """Receive a datagram of up to `bufsize` bytes; return (bytes, address).
+
+        What is longer is cut. Raises what `sock_recv` raises.
+        """
         self._check_socket(sock)
         outcome = self._try_recvfrom(sock, bufsize)
         if type(outcome) is tuple:
@@ -49,7 +56,11 @@ class SocketMixin(LoopBase):
     async def sock_recvfrom_into(
         self, sock: socket.socket, buf: Any, nbytes: int = 0
     ) -> tuple[int, Any]:
-        """Receive a datagram into a writable buffer; return (number of bytes, address)."""
+        """Receive a datagram into a writable bytes-like object; return (number of bytes, address).
+
+        `nbytes` is the most to receive, 0 for as much as there is room. Raises what `sock_recv`
+        raises, and ValueError if `nbytes` is more than the room.
+        """
         self._check_socket(sock)
         outcome = self._try_recvfrom_into(sock, buf, nbytes or len(buf))
         if type(outcome) is tuple:
@@ -57,9 +68,10 @@ class SocketMixin(LoopBase):
         return await self._finished(sock, outcome)  # type: ignore[no-any-return]
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
-        """Send all of a bytes-like object.
+        """Send all of a bytes-like object; return None.
 
-        After an error it is not known how much of it the other side has received.
+        Raises OSError as send(2) does: then it is not known how much the other side has received.
+        TypeError for what is not bytes-like; otherwise as `sock_recv`.
         """
         self._check_socket(sock)
         outcome = self._try_sendall(sock, data)
@@ -67,7 +79,11 @@ class SocketMixin(LoopBase):
             await self._finished(sock, outcome)
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
-        """Send a datagram to an address; return the number of bytes."""
+        """Send a bytes-like object as a datagram to an address; return the number of bytes.
+
+        The address is as the `socket` module has it for the socket's family. Raises OSError as
+        sendto(2) does; otherwise as `sock_recv`.
+        """
         self._check_socket(sock)
         outcome = self._try_sendto(sock, data, address)
         if type(outcome) is int:
@@ -75,7 +91,11 @@ class SocketMixin(LoopBase):
         return await self._finished(sock, outcome)  # type: ignore[no-any-return]
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        """Connect a socket to an address, whose host is looked up if it is a name."""
+        """Connect a socket to an address, whose host is looked up if it is a name; return None.
+
+        Raises OSError as connect(2) does, `socket.gaierror` if the name is not known; otherwise as
+        `sock_recv`.
+        """
         self._check_socket(sock)
         if sock.family in _INET:
             resolved = await self._ensure_resolved(
@@ -90,7 +110,10 @@ class SocketMixin(LoopBase):
             outcome = None  # an exception refers to this frame, and the future to the exception
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
-        """Accept a connection on a listening socket; return (non-blocking socket, address)."""
+        """Accept a connection on a listening socket; return (non-blocking socket, address).
+
+        Raises OSError as accept(2) does; otherwise as `sock_recv`.
+        """
         self._check_socket(sock)
         accepted: Any = self._try_accept(sock)
         if type(accepted) is not tuple:

@@ -32,17 +32,27 @@ class StreamReader(_core.StreamReader, asyncio.StreamReader):
 
     What its coroutine methods return is an awaitable of our own (`asyncio.iscoroutine()` says yes)
     that ends without suspending when the data is there. A subclass may override any method.
+
+    `limit` is in bytes, 64 KiB unless told; `loop` None means the current one. Raises ValueError for
+    a limit that is not positive, and RuntimeError without a loop. See the asyncio documentation.
     """
 
 
 class StreamWriter(_core.StreamWriter, asyncio.StreamWriter):
-    """The writing end of a stream: `asyncio.StreamWriter`, in Rust."""
+    """The writing end of a stream: `asyncio.StreamWriter`, in Rust.
+
+    Made by `open_connection` and `start_server`; by hand with a transport, a protocol, a reader or
+    None, and a loop. See the asyncio documentation.
+    """
 
 
 class StreamReaderProtocol(_core.StreamReaderProtocol, asyncio.StreamReaderProtocol):
     """The protocol between a transport and a reader: `asyncio.StreamReaderProtocol`, in Rust.
 
     A native transport gives it what was received without making a `bytes` object of it.
+
+    Takes a reader; `client_connected_cb`, a function or coroutine function of reader and writer, or
+    None; and a loop, None for the current one. See the asyncio documentation.
     """
 
     if not TYPE_CHECKING:

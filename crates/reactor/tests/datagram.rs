@@ -9,6 +9,9 @@ use std::os::unix::net::UnixDatagram;
 use hotloop_reactor::{Address, MOST_SENT, Outgoing, ReceiveBatch, UnixName, send_batch};
 use rustix::io::Errno;
 
+/// More than a message can have.
+const MOST: usize = 1 << 20;
+
 fn address(of: &UdpSocket) -> Address {
     match of.local_addr().unwrap() {
         SocketAddr::V4(v4) => Address::V4(v4),
@@ -46,13 +49,13 @@ fn a_batch_keeps_order_lengths_and_senders() {
             }
         }
         let mut batch = ReceiveBatch::new();
-        assert_eq!(batch.receive(receiver.as_fd(), true, 4).unwrap(), 4);
+        assert_eq!(batch.receive(receiver.as_fd(), true, 4, MOST).unwrap(), 4);
         let mut taken = all(&mut batch);
-        assert_eq!(batch.receive(receiver.as_fd(), true, 64).unwrap(), 6);
+        assert_eq!(batch.receive(receiver.as_fd(), true, 64, MOST).unwrap(), 6);
         assert_eq!(batch.remaining(), 6);
         taken.extend(all(&mut batch));
         assert_eq!(taken, expected);
-        let error = batch.receive(receiver.as_fd(), true, 1).unwrap_err();
+        let error = batch.receive(receiver.as_fd(), true, 1, MOST).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
         assert!(batch.take_next().is_none());
     }
@@ -76,7 +79,7 @@ fn no_more_than_a_batch_leaves_in_one_call() {
     let mut batch = ReceiveBatch::new();
     let mut order = Vec::new();
     while order.len() < 20 {
-        batch.receive(far.as_fd(), true, 16).unwrap();
+        batch.receive(far.as_fd(), true, 16, MOST).unwrap();
         order.extend(all(&mut batch).iter().map(|(data, _)| data[0]));
     }
     assert_eq!(order, (0..20).collect::<Vec<_>>());
@@ -102,8 +105,24 @@ fn an_unnamed_unix_sender_is_nobody_and_large_messages_are_whole() {
     assert_eq!(send_batch(near.as_fd(), &messages[1..]).unwrap(), 1);
     let mut batch = ReceiveBatch::new();
     let capacity = ReceiveBatch::capacity(false);
-    assert_eq!(batch.receive(far.as_fd(), false, capacity).unwrap(), 2);
+    assert_eq!(
+        batch.receive(far.as_fd(), false, capacity, MOST).unwrap(),
+        2
+    );
     assert_eq!(all(&mut batch), [(data, None), (Vec::new(), None)]);
+}
+
+#[test]
+fn a_message_is_cut_to_the_size_that_was_asked_for() {
+    let (near, far) = UnixDatagram::pair().unwrap();
+    near.send(b"0123456789").unwrap();
+    near.send(b"next").unwrap();
+    let mut batch = ReceiveBatch::new();
+    assert_eq!(batch.receive(far.as_fd(), false, 4, 6).unwrap(), 2);
+    assert_eq!(
+        all(&mut batch),
+        [(b"012345".to_vec(), None), (b"next".to_vec(), None)]
+    );
 }
 
 #[test]
@@ -160,7 +179,7 @@ fn a_refused_datagram_is_an_error_of_the_next_call() {
         1
     );
     let error = ReceiveBatch::new()
-        .receive(near.as_fd(), true, 16)
+        .receive(near.as_fd(), true, 16, MOST)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 }

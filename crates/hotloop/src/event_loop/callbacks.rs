@@ -20,53 +20,29 @@ use crate::python::{FastArguments, Ref};
 use crate::tasks;
 
 use super::hooks::Hooks;
-use super::{Entry, Loop};
+use super::{Entry, Loop, docs};
 use crate::python::{make, raw};
 
 /// Puts the fastcall methods on `_core.Loop`.
 pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     let methods = vec![
-        method_fast!(
-            c"call_soon",
-            c"call_soon($self, /, callback, *args, context=None)\n--\n\nCall a callback in the next iteration, in order.",
-            call_soon
-        ),
+        method_fast!(c"call_soon", docs::CALL_SOON, call_soon),
         method_fast!(
             c"call_soon_threadsafe",
-            c"call_soon_threadsafe($self, /, callback, *args, context=None)\n--\n\nLike call_soon(), from any thread.",
+            docs::CALL_SOON_THREADSAFE,
             call_soon_threadsafe
         ),
-        method_fast!(
-            c"call_later",
-            c"call_later($self, /, delay, callback, *args, context=None)\n--\n\nCall a callback after a delay in seconds.",
-            super::timers::call_later
-        ),
-        method_fast!(
-            c"call_at",
-            c"call_at($self, /, when, callback, *args, context=None)\n--\n\nCall a callback at a time of loop.time().",
-            super::timers::call_at
-        ),
-        method_noargs!(
-            c"time",
-            c"time($self, /)\n--\n\nReturn time.monotonic(), in seconds.",
-            super::timers::time
-        ),
-        method_fast!(
-            c"create_task",
-            CREATE_TASK,
-            create_task
-        ),
+        method_fast!(c"call_later", docs::CALL_LATER, super::timers::call_later),
+        method_fast!(c"call_at", docs::CALL_AT, super::timers::call_at),
+        method_noargs!(c"time", docs::TIME, super::timers::time),
+        method_fast!(c"create_task", docs::CREATE_TASK, create_task),
         method_fast!(
             c"run_in_executor",
-            c"run_in_executor($self, /, executor, func, *args)\n--\n\nRun a function in a thread or process of an executor; return a future.",
+            docs::RUN_IN_EXECUTOR,
             super::executors::run_in_executor
         ),
-        method_noargs!(c"get_debug", c"get_debug($self, /)\n--\n\nReturn the debug mode, a bool.", get_debug),
-        method_noargs!(
-            c"create_future",
-            c"create_future($self, /)\n--\n\nReturn a future attached to the loop.",
-            create_future
-        ),
+        method_noargs!(c"get_debug", docs::GET_DEBUG, get_debug),
+        method_noargs!(c"create_future", docs::CREATE_FUTURE, create_future),
     ];
     put_methods(class, methods)
 }
@@ -90,13 +66,6 @@ pub(crate) fn put_methods(
     }
     Ok(())
 }
-
-/// The signature is that of the version: the task's own keywords are passed on from 3.14 on.
-#[cfg(Py_3_14)]
-const CREATE_TASK: &CStr =
-    c"create_task($self, /, coro, **kwargs)\n--\n\nSchedule a coroutine object; return a task.";
-#[cfg(not(Py_3_14))]
-const CREATE_TASK: &CStr = c"create_task($self, /, coro, *, name=None, context=None)\n--\n\nSchedule a coroutine object; return a task.";
 
 /// The loop of a method that the interpreter called on it.
 pub(super) fn receiver<'a, 'py>(slf: &'a Borrowed<'_, 'py, PyAny>) -> &'a Bound<'py, Loop> {

@@ -1,8 +1,8 @@
 //! `_core.Loop`: the native half of `hotloop.EventLoop`, in front of `asyncio.BaseEventLoop`.
 //!
 //! The files of this folder take asyncio's own headings, so that `loop.add_reader` is found in `watch_fd.rs`
-//! and `loop.sock_recv` in `sock.rs`. State lives in cells that are never borrowed while Python code runs
-//! (rule A5 of [`crate::python`]): a method takes out what it needs, calls, and looks again.
+//! and the system calls of `loop.sock_recv` in `sock/`. State lives in cells that are never borrowed while Python
+//! code runs (rule A5 of [`crate::python`]): a method takes out what it needs, calls, and looks again.
 //!
 //! # Rules
 //!
@@ -13,6 +13,7 @@ pub(crate) mod connections;
 mod datagrams;
 mod debug;
 pub(crate) mod dns;
+mod docs;
 mod executors;
 mod hooks;
 mod iteration;

@@ -11,17 +11,20 @@ use super::{Entry, Loop, ReadyView, ScheduledView};
 
 #[pymethods]
 impl Loop {
-    /// Return True if the event loop was closed.
+    /// Return True if the event loop was closed. As asyncio's.
     fn is_closed(&self) -> bool {
         self.closed.get()
     }
 
-    /// Return True if the event loop is running.
+    /// Return True if the event loop is running, in whatever thread. As asyncio's.
     fn is_running(&self) -> bool {
         self.thread_id.is_some()
     }
 
     /// Stop running the event loop: the iteration that is under way, or the next one, is the last.
+    ///
+    /// Callbacks that are scheduled in it wait for the next run. Raises nothing; for the loop's own thread, others use
+    /// `call_soon_threadsafe(loop.stop)`. As asyncio's.
     fn stop(&self) {
         self.stopping.set(true);
     }

@@ -12,6 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::errors::OrRaise;
+use crate::python::make;
 
 use super::{Kernel, Loop};
 
@@ -30,6 +31,11 @@ impl Loop {
     /// Wake the loop up, from any thread.
     fn _write_to_self(&self) {
         self.wake();
+    }
+
+    /// What `_read_from_self` does: give what the signal wake-up pair brought to `_process_self_data`.
+    fn _read_signals(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().read_signals(slf)
     }
 
     /// Watch the receiving end of the signal wake-up pair; -1 stops it.
@@ -81,15 +87,18 @@ impl Loop {
         token: Token,
     ) -> PyResult<()> {
         if token.fd() == self.signal_fd.get() {
-            self.read_signals(this)
+            this.call_method0(intern!(this.py(), "_read_from_self"))
+                .map(drop)
         } else {
             kernel.post.waker.drain();
             Ok(())
         }
     }
 
-    /// Hands the signals that arrived to `_handle_signal`, as asyncio does with each byte of its self-pipe.
+    /// Gives the numbers of the signals that arrived to `_process_self_data`, as asyncio does with what its self-pipe
+    /// brings.
     fn read_signals(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
+        let py = this.py();
         let mut numbers = [0; 256];
         loop {
             let fd = self.signal_fd.get();
@@ -101,11 +110,10 @@ impl Loop {
             let Ok(count) = reactor::recv(fd, &mut numbers) else {
                 return Ok(());
             };
-            for &number in numbers[..count].iter().filter(|&&number| number != 0) {
-                this.call_method1(intern!(this.py(), "_handle_signal"), (number,))?;
-            }
+            let data = make::bytes(py, &numbers[..count])?;
+            this.call_method1(intern!(py, "_process_self_data"), (data,))?;
             // Handlers that `signal.signal` set run here, before anything else of this iteration.
-            super::iteration::check_signals(this.py())?;
+            super::iteration::check_signals(py)?;
             if count < numbers.len() {
                 return Ok(());
             }

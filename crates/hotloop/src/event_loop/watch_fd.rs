@@ -123,7 +123,10 @@ impl Watcher {
 
 #[pymethods]
 impl Loop {
-    /// Call `callback(*args)` whenever `fd` (an int or an object with `fileno()`) can be read.
+    /// Call `callback(*args)` whenever a descriptor can be read, in place of the callback before.
+    ///
+    /// `fd` is an int or an object with `fileno()`. Raises `ValueError` for another object, `RuntimeError` if the loop is
+    /// closed or a transport uses the descriptor, `OSError` as epoll_ctl(2) says. As asyncio's.
     #[pyo3(signature = (fd, callback, *args))]
     fn add_reader(
         slf: &Bound<'_, Self>,
@@ -135,13 +138,19 @@ impl Loop {
         add(slf, fd, Direction::Read, callback, args, None).map(drop)
     }
 
-    /// Stop watching `fd` for reading; return whether it was watched.
+    /// Stop watching a descriptor for reading; return whether it was watched, False if the loop is closed.
+    ///
+    /// `fd` is an int or an object with `fileno()`. Raises `ValueError` for another object, `RuntimeError` if a transport
+    /// uses the descriptor. As asyncio's.
     fn remove_reader(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
         slf.get().ensure_no_transport(slf, fd)?;
         remove(slf, fd, Direction::Read)
     }
 
-    /// Call `callback(*args)` whenever `fd` (an int or an object with `fileno()`) can be written.
+    /// Call `callback(*args)` whenever a descriptor can be written, in place of the callback before.
+    ///
+    /// `fd` is an int or an object with `fileno()`. Raises `ValueError` for another object, `RuntimeError` if the loop is
+    /// closed or a transport uses the descriptor, `OSError` as epoll_ctl(2) says. As asyncio's.
     #[pyo3(signature = (fd, callback, *args))]
     fn add_writer(
         slf: &Bound<'_, Self>,
@@ -153,7 +162,10 @@ impl Loop {
         add(slf, fd, Direction::Write, callback, args, None).map(drop)
     }
 
-    /// Stop watching `fd` for writing; return whether it was watched.
+    /// Stop watching a descriptor for writing; return whether it was watched, False if the loop is closed.
+    ///
+    /// `fd` is an int or an object with `fileno()`. Raises `ValueError` for another object, `RuntimeError` if a transport
+    /// uses the descriptor. As asyncio's.
     fn remove_writer(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
         slf.get().ensure_no_transport(slf, fd)?;
         remove(slf, fd, Direction::Write)

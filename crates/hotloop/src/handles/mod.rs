@@ -54,7 +54,7 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<HandleTypes> {
         size: size_of::<HandleObject>(),
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
         slots: layout::handle_slots(),
-        methods: vec![method_noargs!(c"cancel", c"Cancel the callback.", cancel)],
+        methods: vec![method_noargs!(c"cancel", c"cancel($self, /)\n--\n\nCancel the callback: it is not called any more. As asyncio.Handle.cancel().", cancel)],
         getters: vec![context_attribute()],
         members: vec![],
     };
@@ -65,7 +65,7 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<HandleTypes> {
         slots: layout::timer_slots(),
         methods: vec![method_noargs!(
             c"cancel",
-            c"Cancel the callback.",
+            c"cancel($self, /)\n--\n\nCancel the callback: it is not called any more. As asyncio.TimerHandle.cancel().",
             cancel_timer
         )],
         getters: vec![context_attribute()],

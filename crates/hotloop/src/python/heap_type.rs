@@ -181,7 +181,7 @@ pub(crate) fn offset_member(name: &'static CStr, offset: usize) -> ffi::PyMember
 
 /// A method without arguments: `fn(py, Borrowed<self>) -> PyResult<Ref>`.
 macro_rules! method_noargs {
-    ($name:literal, $doc:literal, $body:path) => {{
+    ($name:literal, $doc:expr, $body:path) => {{
         unsafe extern "C" fn shim(
             slf: *mut pyo3::ffi::PyObject,
             _: *mut pyo3::ffi::PyObject,
@@ -204,7 +204,7 @@ macro_rules! method_noargs {
 
 /// A method with one positional argument: `fn(py, Borrowed<self>, Borrowed<argument>) -> PyResult<Ref>`.
 macro_rules! method_one {
-    ($name:literal, $doc:literal, $body:path) => {{
+    ($name:literal, $doc:expr, $body:path) => {{
         unsafe extern "C" fn shim(
             slf: *mut pyo3::ffi::PyObject,
             argument: *mut pyo3::ffi::PyObject,

@@ -62,7 +62,7 @@ impl Protocol {
         }
     }
 
-    /// Give the reader what was received.
+    /// Give the reader what was received, a bytes-like object. As `asyncio.StreamReaderProtocol.data_received()`.
     fn data_received(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let reader = slf.getattr(intern!(py, "_stream_reader"))?;

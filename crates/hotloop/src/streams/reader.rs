@@ -68,12 +68,29 @@ unsafe impl Send for Reader {}
 #[rustfmt::skip] // a table
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     put_methods(class, vec![
-        method_fast!(c"readline", c"readline($self, /)\n--\n\nRead until a newline; at the end of the stream, what is left.", reading::readline),
-        method_fast!(c"readuntil", c"readuntil($self, /, separator=b'\\n')\n--\n\nRead until the separator.", reading::readuntil),
-        method_fast!(c"read", c"read($self, /, n=-1)\n--\n\nRead up to n bytes; until the end of the stream if n is -1.", reading::read),
-        method_fast!(c"readexactly", c"readexactly($self, /, n)\n--\n\nRead exactly n bytes.", reading::readexactly),
-        method_fast!(c"feed_data", c"feed_data($self, /, data)\n--\n\nTake data that was received.", feed_data),
-        method_noargs!(c"at_eof", c"at_eof($self, /)\n--\n\nReturn True if the buffer is empty and feed_eof() was called.", at_eof),
+        method_fast!(c"readline", c"readline($self, /)\n--\n\nRead until a newline; at the end of the stream, what is left: bytes, empty at the very end.\n\
+            \n\
+            Raises ValueError if the line is longer than the limit, RuntimeError if another coroutine waits for\n\
+            data, and the exception of the connection. As asyncio.StreamReader.readline().", reading::readline),
+        method_fast!(c"readuntil", c"readuntil($self, /, separator=b'\\n')\n--\n\nRead until the separator, which is included: bytes-like, or from Python 3.13 on a tuple of such.\n\
+            \n\
+            Raises ValueError for an empty separator, asyncio.IncompleteReadError at the end of the stream,\n\
+            asyncio.LimitOverrunError if the limit is passed, RuntimeError if another coroutine waits for data,\n\
+            and the exception of the connection. As asyncio.StreamReader.readuntil().", reading::readuntil),
+        method_fast!(c"read", c"read($self, /, n=-1)\n--\n\nRead up to n bytes, as soon as there are any; until the end of the stream if n is -1.\n\
+            \n\
+            Returns bytes, empty at the end. Raises RuntimeError if another coroutine waits for data, and the\n\
+            exception of the connection. As asyncio.StreamReader.read().", reading::read),
+        method_fast!(c"readexactly", c"readexactly($self, /, n)\n--\n\nRead exactly n bytes, an int.\n\
+            \n\
+            Raises ValueError for a negative number, asyncio.IncompleteReadError at the end of the stream,\n\
+            RuntimeError if another coroutine waits for data, and the exception of the connection. As\n\
+            asyncio.StreamReader.readexactly().", reading::readexactly),
+        method_fast!(c"feed_data", c"feed_data($self, /, data)\n--\n\nTake data that was received, a bytes-like object: what a protocol calls.\n\
+            \n\
+            Raises AssertionError after feed_eof(). Reading is paused while twice the limit waits. As\n\
+            asyncio.StreamReader.feed_data().", feed_data),
+        method_noargs!(c"at_eof", c"at_eof($self, /)\n--\n\nReturn True if the buffer is empty and feed_eof() was called. As asyncio.StreamReader.at_eof().", at_eof),
     ])
 }
 

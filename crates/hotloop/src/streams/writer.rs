@@ -35,12 +35,12 @@ pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
         vec![
             method_fast!(
                 c"write",
-                c"write($self, /, data)\n--\n\nWrite bytes-like data; what the socket does not take now is queued.",
+                c"write($self, /, data)\n--\n\nSend bytes-like data; what the socket does not take now is queued: see drain().\n\nRaises what transport.write() raises. As asyncio.StreamWriter.write().",
                 write
             ),
             method_fast!(
                 c"drain",
-                c"drain($self, /)\n--\n\nWait until it is appropriate to write again.",
+                c"drain($self, /)\n--\n\nWait until the queue is short enough to write again; at once if it is.\n\nRaises the exception of the connection, ConnectionResetError after its end. As\nasyncio.StreamWriter.drain().",
                 drain
             ),
         ],

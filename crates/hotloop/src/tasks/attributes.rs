@@ -191,7 +191,17 @@ fn set_log_destroy_pending<'py>(
 }
 
 /// The docstring of `Future`, with its signature.
-pub(super) const FUTURE_DOC: &CStr =
-    c"Future(*, loop=None)\n--\n\nA future of hotloop: what asyncio.Future is, in Rust.";
+pub(super) const FUTURE_DOC: &CStr = c"Future(*, loop=None)
+--
+
+A future of hotloop: what asyncio.Future is, in Rust.
+
+loop is the event loop, None for the current one. Raises RuntimeError if there is none. It can be
+subclassed; it is no instance of asyncio.Future, but asyncio.isfuture() holds.";
 /// The same for `Task`.
-pub(super) const TASK_DOC: &CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\nA task of hotloop: what asyncio.Task is, in Rust. eager_start needs Python 3.12.";
+pub(super) const TASK_DOC: &CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\nA task of hotloop: what asyncio.Task is, in Rust.
+
+coro is a coroutine object; loop the event loop, None for the running one; name a str, None for one
+with a number; context a contextvars.Context, None for a copy of the current one; eager_start True
+takes the first step at once, from Python 3.12 on. Raises TypeError for what is no coroutine,
+RuntimeError without a loop. It can be subclassed; it is no instance of asyncio.Task.";

@@ -10,17 +10,14 @@ use crate::python::make;
 use crate::python::make::Words;
 use crate::python::{FastArguments, Ref};
 
+use super::docs;
 use super::task::{Options, new_task};
 
 /// `task_factory`.
 pub(super) fn make(py: Python<'_>) -> PyResult<Ref> {
     function(
         py,
-        method_fast!(
-            c"task_factory",
-            c"task_factory(loop, coro, *, name=None, context=None, eager_start=None)\n--\n\nReturn a hotloop.Task: a factory for loop.set_task_factory().",
-            task_factory
-        ),
+        method_fast!(c"task_factory", docs::TASK_FACTORY, task_factory),
     )
 }
 
@@ -30,7 +27,7 @@ pub(super) fn make_eager(py: Python<'_>) -> PyResult<Ref> {
         py,
         method_fast!(
             c"eager_task_factory",
-            c"eager_task_factory(loop, coro, *, name=None, context=None, eager_start=None)\n--\n\nReturn a hotloop.Task whose first step has been run.",
+            docs::EAGER_TASK_FACTORY,
             eager_task_factory
         ),
     )

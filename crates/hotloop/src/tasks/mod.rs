@@ -27,6 +27,7 @@ mod attributes;
 #[cfg(Py_3_14)]
 mod await_graph;
 mod callbacks;
+mod docs;
 mod eager;
 mod factory;
 mod future;

@@ -11,7 +11,7 @@ use crate::python::guard::guard;
 use crate::python::heap_type::{HeapType, method_fast, method_noargs, method_one};
 use crate::python::{FastArguments, Ref, make};
 
-use super::{attributes, callbacks, future, iterator, layout, step, tables, task};
+use super::{attributes, callbacks, docs, future, iterator, layout, step, tables, task};
 
 type Slots = Vec<(c_int, *mut c_void)>;
 
@@ -100,52 +100,52 @@ fn future_methods() -> Vec<ffi::PyMethodDef> {
     vec![
         method_noargs!(
             c"result",
-            c"result($self, /)\n--\n\nReturn the result, or raise the exception; InvalidStateError if not done.",
+            docs::RESULT,
             future::result
         ),
         method_noargs!(
             c"exception",
-            c"exception($self, /)\n--\n\nReturn the exception, or None; InvalidStateError if not done.",
+            docs::EXCEPTION,
             future::exception
         ),
         method_one!(
             c"set_result",
-            c"set_result($self, result, /)\n--\n\nEnd the future with a result; InvalidStateError if it is done.",
+            docs::SET_RESULT,
             future::set_result
         ),
         method_one!(
             c"set_exception",
-            c"set_exception($self, exception, /)\n--\n\nEnd the future with an exception; InvalidStateError if it is done.",
+            docs::SET_EXCEPTION,
             future::set_exception
         ),
         method_fast!(
             c"add_done_callback",
-            c"add_done_callback($self, fn, /, *, context=None)\n--\n\nHave the loop call fn(future) when the future is done.",
+            docs::ADD_DONE_CALLBACK,
             callbacks::add_done_callback
         ),
         method_one!(
             c"remove_done_callback",
-            c"remove_done_callback($self, fn, /)\n--\n\nRemove a callback wherever it was added; return how often.",
+            docs::REMOVE_DONE_CALLBACK,
             callbacks::remove_done_callback
         ),
         method_fast!(
             c"cancel",
-            c"cancel($self, /, msg=None)\n--\n\nEnd the future as cancelled; return False if it is done.",
+            docs::CANCEL,
             future::cancel
         ),
         method_noargs!(
             c"cancelled",
-            c"cancelled($self, /)\n--\n\nReturn whether the future was cancelled.",
+            docs::CANCELLED,
             future::cancelled
         ),
         method_noargs!(
             c"done",
-            c"done($self, /)\n--\n\nReturn whether the future has a result or an exception, or was cancelled.",
+            docs::DONE,
             future::done
         ),
         method_noargs!(
             c"get_loop",
-            c"get_loop($self, /)\n--\n\nReturn the event loop of the future.",
+            docs::GET_LOOP,
             future::get_loop
         ),
         method_noargs!(
@@ -159,61 +159,21 @@ fn future_methods() -> Vec<ffi::PyMethodDef> {
 
 fn task_methods() -> Vec<ffi::PyMethodDef> {
     vec![
-        method_one!(
-            c"set_result",
-            c"set_result($self, result, /)\n--\n\nRaise RuntimeError: a task ends with its coroutine.",
-            task::set_result
-        ),
+        method_one!(c"set_result", docs::TASK_SET_RESULT, task::set_result),
         method_one!(
             c"set_exception",
-            c"set_exception($self, exception, /)\n--\n\nRaise RuntimeError: a task ends with its coroutine.",
+            docs::TASK_SET_EXCEPTION,
             task::set_exception
         ),
-        method_fast!(
-            c"cancel",
-            c"cancel($self, /, msg=None)\n--\n\nHave a CancelledError raised in the coroutine; return False if it is done.",
-            task::cancel
-        ),
-        method_noargs!(
-            c"cancelling",
-            c"cancelling($self, /)\n--\n\nReturn the number of requests to cancel, less those taken back.",
-            task::cancelling
-        ),
-        method_noargs!(
-            c"uncancel",
-            c"uncancel($self, /)\n--\n\nTake back a request to cancel; return how many are left.",
-            task::uncancel
-        ),
-        method_fast!(
-            c"get_stack",
-            c"get_stack($self, /, *, limit=None)\n--\n\nReturn the frames of the coroutine, or of its exception's traceback.",
-            task::get_stack
-        ),
-        method_fast!(
-            c"print_stack",
-            c"print_stack($self, /, *, limit=None, file=None)\n--\n\nPrint the frames of get_stack() like a traceback.",
-            task::print_stack
-        ),
-        method_noargs!(
-            c"get_coro",
-            c"get_coro($self, /)\n--\n\nReturn the coroutine.",
-            task::get_coro
-        ),
-        method_noargs!(
-            c"get_name",
-            c"get_name($self, /)\n--\n\nReturn the name.",
-            task::get_name
-        ),
-        method_one!(
-            c"set_name",
-            c"set_name($self, value, /)\n--\n\nSet the name: the value as a string.",
-            task::set_name
-        ),
-        method_noargs!(
-            c"get_context",
-            c"get_context($self, /)\n--\n\nReturn the context in which the coroutine runs.",
-            task::get_context
-        ),
+        method_fast!(c"cancel", docs::TASK_CANCEL, task::cancel),
+        method_noargs!(c"cancelling", docs::CANCELLING, task::cancelling),
+        method_noargs!(c"uncancel", docs::UNCANCEL, task::uncancel),
+        method_fast!(c"get_stack", docs::GET_STACK, task::get_stack),
+        method_fast!(c"print_stack", docs::PRINT_STACK, task::print_stack),
+        method_noargs!(c"get_coro", docs::GET_CORO, task::get_coro),
+        method_noargs!(c"get_name", docs::GET_NAME, task::get_name),
+        method_one!(c"set_name", docs::SET_NAME, task::set_name),
+        method_noargs!(c"get_context", docs::GET_CONTEXT, task::get_context),
         generic_alias(),
     ]
 }

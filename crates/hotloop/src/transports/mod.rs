@@ -6,6 +6,8 @@
 //! feeds OpenSSL ([`tls`]) follows T1–T7 of [`crate::tls`] as well.
 
 pub(crate) mod datagram;
+mod docs;
+mod max_size;
 mod object;
 pub(crate) mod pipe;
 mod reports;

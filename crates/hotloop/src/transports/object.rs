@@ -10,7 +10,7 @@ use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
-use crate::python::heap_type::{check_offset, check_size, offset_member};
+use crate::python::heap_type::{attribute, check_offset, check_size, offset_member};
 use crate::python::{Ref, RefSlot, make};
 
 /// An instance of a class over a base with slots.
@@ -120,10 +120,22 @@ pub(super) fn state<'a, S: State>(object: &'a Bound<'_, PyAny>) -> &'a S {
     unsafe { &(*object.as_ptr().cast::<Object<S>>()).state }
 }
 
-/// Whether somebody has set an attribute on the object.
+/// Whether somebody has set an attribute on the object. Looking at its `__dict__` makes an empty one.
 pub(super) fn has_attributes<S: State>(object: &Bound<'_, PyAny>) -> bool {
-    // SAFETY: A4: as for `state`; A2 by `object`.
-    unsafe { !(*object.as_ptr().cast::<Object<S>>()).dict.is_null() }
+    // SAFETY: A4: as for `state`; A2 by `object`, which keeps its dict.
+    unsafe {
+        let dict = (*object.as_ptr().cast::<Object<S>>()).dict;
+        !dict.is_null() && ffi::PyDict_Size(dict) != 0
+    }
+}
+
+/// `__dict__`, for `vars()`: what somebody has set on the object.
+pub(super) fn dict_attribute() -> ffi::PyGetSetDef {
+    attribute(
+        c"__dict__",
+        ffi::PyObject_GenericGetDict,
+        Some(ffi::PyObject_GenericSetDict),
+    )
 }
 
 /// The slot `_extra` of a transport: a dict, or null as long as nobody has asked for it.
@@ -136,6 +148,15 @@ pub(super) fn extra_slot<S: State>(transport: &Bound<'_, PyAny>) -> *mut *mut Py
 pub(super) fn put_extra<S: State>(transport: &Bound<'_, PyAny>, extra: Bound<'_, PyDict>) {
     // SAFETY: A4: as for `extra_slot`; the slot of a new transport is empty.
     unsafe { *extra_slot::<S>(transport) = extra.into_ptr() }
+}
+
+/// Puts another dict in the place of a transport's `_extra`.
+pub(super) fn replace_extra<S: State>(transport: &Bound<'_, PyAny>, extra: Bound<'_, PyDict>) {
+    // SAFETY: A4: what was there goes out before it is dropped (A5). A2: it is the slot's own reference, or null.
+    unsafe {
+        let before = std::ptr::replace(extra_slot::<S>(transport), extra.into_ptr());
+        ffi::Py_XDECREF(before);
+    }
 }
 
 /// Shows what is in the slots of a state.

@@ -60,12 +60,19 @@ impl ReceiveBatch {
     }
 
     /// Receive at most `count` messages; those of an earlier call are forgotten. Messages of an IP socket are cut to
-    /// 64 KiB, which is no loss, those of others to 256 KiB.
+    /// 64 KiB, which is no loss, those of others to 256 KiB; and each to `max_size` bytes.
     ///
     /// # Errors
     /// recvmmsg(2); `WouldBlock` if nothing has arrived.
-    pub fn receive(&mut self, fd: BorrowedFd<'_>, is_ip: bool, count: usize) -> io::Result<usize> {
+    pub fn receive(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        is_ip: bool,
+        count: usize,
+        max_size: usize,
+    ) -> io::Result<usize> {
         let space = if is_ip { IP_SPACE } else { SPACE };
+        let most = space.min(max_size);
         let count = count.clamp(1, Self::capacity(is_ip));
         (self.stride, self.received, self.next) = (space + SHIFT, 0, 0);
         // SAFETY: rule 3.
@@ -81,7 +88,7 @@ impl ReceiveBatch {
             .take(count)
         {
             piece.iov_base = memory.as_mut_ptr().cast();
-            piece.iov_len = space;
+            piece.iov_len = most;
             header.msg_hdr.msg_name = (&raw mut *name).cast();
             header.msg_hdr.msg_namelen = sockaddr::SIZE;
             header.msg_hdr.msg_iov = piece;
@@ -110,7 +117,7 @@ impl ReceiveBatch {
         self.received = received.min(count);
         for (length, header) in self.lengths.iter_mut().zip(&headers).take(self.received) {
             *length = (
-                (header.msg_len as usize).min(space),
+                (header.msg_len as usize).min(most),
                 header.msg_hdr.msg_namelen as usize,
             );
         }

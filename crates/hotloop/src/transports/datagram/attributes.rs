@@ -6,12 +6,13 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::PyDict;
 
 use crate::imports::imports;
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
 use crate::python::{FastArguments, Ref};
+use crate::transports::{docs, object};
 
 use super::{Datagram, construct, info};
 use crate::python::make;
@@ -22,19 +23,19 @@ type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 #[rustfmt::skip] // a table
 pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
     vec![
-        method_fast!(c"sendto", c"sendto($self, /, data, addr=None)\n--\n\nSend a datagram; what the socket does not take now is queued.", sendto),
-        method_noargs!(c"close", c"Close the transport after what is queued was sent.", close),
-        method_noargs!(c"abort", c"Close the transport at once; what is queued is lost.", abort),
-        method_noargs!(c"is_closing", c"Return True if the transport is closing or closed.", is_closing),
-        method_noargs!(c"is_reading", c"Return True if the transport receives datagrams.", is_reading),
-        method_noargs!(c"pause_reading", c"Stop calling datagram_received().", pause_reading),
-        method_noargs!(c"resume_reading", c"Call datagram_received() again.", resume_reading),
-        method_fast!(c"set_protocol", c"Set a new protocol.", set_protocol),
-        method_noargs!(c"get_protocol", c"Return the current protocol.", get_protocol),
-        method_fast!(c"get_extra_info", c"get_extra_info($self, /, name, default=None)\n--\n\nReturn information about the socket.", info::get_extra_info),
-        method_fast!(c"set_write_buffer_limits", c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSet the marks of flow control, in bytes.", set_write_buffer_limits),
-        method_noargs!(c"get_write_buffer_limits", c"Return (low, high), in bytes.", get_write_buffer_limits),
-        method_noargs!(c"get_write_buffer_size", c"Return the number of bytes that are queued, from Python 3.13 on with 8 for each datagram's header.", get_write_buffer_size),
+        method_fast!(c"sendto", docs::SENDTO, sendto),
+        method_noargs!(c"close", docs::CLOSE, close),
+        method_noargs!(c"abort", docs::ABORT, abort),
+        method_noargs!(c"is_closing", docs::IS_CLOSING, is_closing),
+        method_noargs!(c"is_reading", docs::IS_READING, is_reading),
+        method_noargs!(c"pause_reading", docs::PAUSE_READING, pause_reading),
+        method_noargs!(c"resume_reading", docs::RESUME_READING, resume_reading),
+        method_fast!(c"set_protocol", docs::SET_PROTOCOL, set_protocol),
+        method_noargs!(c"get_protocol", docs::GET_PROTOCOL, get_protocol),
+        method_fast!(c"get_extra_info", docs::GET_EXTRA_INFO, info::get_extra_info),
+        method_fast!(c"set_write_buffer_limits", docs::SET_LIMITS, set_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_limits", docs::GET_LIMITS, get_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_size", docs::GET_DATAGRAM_SIZE, get_write_buffer_size),
         method_noargs!(c"_start_reading", c"Begin to wait for datagrams.", construct::start_reading_method),
         method_noargs!(c"_read_ready", c"Receive once.", read_ready),
         method_noargs!(c"_deliver_received", c"Deliver what was received and kept.", deliver_received),
@@ -50,13 +51,14 @@ pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
 #[rustfmt::skip] // a table
 pub(super) fn getters() -> Vec<ffi::PyGetSetDef> {
     vec![
-        attribute(c"_extra", getter!(get_extra), None),
+        object::dict_attribute(),
+        attribute(c"_extra", getter!(get_extra), Some(setter!(set_extra, PyTypeError, "this attribute cannot be deleted"))),
         attribute(c"_sock", getter!(get_sock), None),
         attribute(c"_sock_fd", getter!(get_sock_fd), None),
         attribute(c"_loop", getter!(get_loop), None),
-        attribute(c"_protocol", getter!(get_protocol), None),
+        attribute(c"_protocol", getter!(get_protocol), Some(setter!(set_protocol_attribute, PyTypeError, "this attribute cannot be deleted"))),
         attribute(c"_server", getter!(get_server), None),
-        attribute(c"_address", getter!(get_address), None),
+        attribute(c"_address", getter!(get_address), Some(setter!(set_address, PyTypeError, "this attribute cannot be deleted"))),
         attribute(c"_buffer", getter!(get_buffer), None),
         attribute(c"_buffer_size", getter!(get_write_buffer_size), None),
         attribute(c"_closing", getter!(is_closing), None),
@@ -67,11 +69,6 @@ pub(super) fn getters() -> Vec<ffi::PyGetSetDef> {
         attribute(c"_high_water", getter!(get_high_water), Some(setter!(set_high_water, PyTypeError, "the marks of flow control cannot be deleted"))),
         attribute(c"_low_water", getter!(get_low_water), Some(setter!(set_low_water, PyTypeError, "the marks of flow control cannot be deleted"))),
     ]
-}
-
-/// What asyncio asks of one `recvfrom`, in bytes.
-pub(super) fn add_constants(class: &Bound<'_, PyType>) -> PyResult<()> {
-    class.setattr("max_size", crate::event_loop::READ_BUFFER_SIZE)
 }
 
 fn sendto<'py>(
@@ -231,6 +228,11 @@ fn get_extra<'py>(_py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(Datagram::of(&slf).extra(&slf)?.into())
 }
 
+fn set_extra<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
+    object::replace_extra::<Datagram>(&slf, value.cast::<PyDict>()?.to_owned());
+    Ok(())
+}
+
 fn get_sock<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let datagram = Datagram::of(&slf);
     let socket = datagram.socket.get(py).filter(|_| datagram.open.get());
@@ -246,6 +248,15 @@ fn get_loop<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(event_loop.unwrap_or_else(|| none(py)))
 }
 
+fn set_protocol_attribute<'py>(
+    _py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    value: Slf<'_, 'py>,
+) -> PyResult<()> {
+    drop(Datagram::of(&slf).protocol.replace(Some((&*value).into())));
+    Ok(())
+}
+
 fn get_server<'py>(py: Python<'py>, _slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(none(py))
 }
@@ -253,6 +264,14 @@ fn get_server<'py>(py: Python<'py>, _slf: Slf<'_, 'py>) -> PyResult<Ref> {
 fn get_address<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let address = Datagram::of(&slf).address.get(py);
     Ok(address.unwrap_or_else(|| none(py)))
+}
+
+fn set_address<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
+    let addressed = value.is_truthy()?;
+    let datagram = Datagram::of(&slf);
+    datagram.addressed.set(addressed);
+    drop(datagram.address.replace(Some((&*value).into())));
+    Ok(())
 }
 
 /// The queue as a deque of (data, address), a copy: looking at it must not change it.

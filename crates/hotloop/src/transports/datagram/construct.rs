@@ -13,6 +13,7 @@ use crate::event_loop::{Loop, Watcher};
 use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, RefSlot, call};
+use crate::transports::max_size;
 use crate::transports::object;
 use crate::transports::stream::add_to_users;
 use crate::transports::{HIGH_WATER, LOW_WATER};
@@ -84,7 +85,7 @@ pub(crate) fn new_datagram<'py>(
         read_context: RefSlot::default(),
         write_context: RefSlot::default(),
         address: RefSlot::new(address.map(Ref::from)),
-        addressed,
+        addressed: Cell::new(addressed),
         connected,
         batch_size: Cell::new(1),
         rest: RefCell::new(VecDeque::new()),
@@ -96,6 +97,7 @@ pub(crate) fn new_datagram<'py>(
         protocol_connected: Cell::new(true),
         closing: Cell::new(false),
         reading_paused: Cell::new(false),
+        max_size: max_size::default(),
         lost: Cell::new(0),
         local,
         peer,

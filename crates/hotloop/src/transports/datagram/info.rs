@@ -2,7 +2,6 @@
 
 use hotloop_reactor::Address;
 use pyo3::exceptions::PyTypeError;
-use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -50,7 +49,7 @@ impl Datagram {
         }
         let extra = make::dict(py)?;
         self.fill_extra(&extra)?;
-        self.store_extra(transport, &extra);
+        object::replace_extra::<Datagram>(transport, extra.clone());
         Ok(extra)
     }
 
@@ -61,7 +60,7 @@ impl Datagram {
         extra: &Bound<'_, PyDict>,
     ) -> PyResult<()> {
         self.fill_extra(extra)?;
-        self.store_extra(transport, extra);
+        object::replace_extra::<Datagram>(transport, extra.clone());
         Ok(())
     }
 
@@ -91,17 +90,5 @@ impl Datagram {
             )?;
         }
         Ok(())
-    }
-
-    fn store_extra(&self, transport: &Bound<'_, PyAny>, extra: &Bound<'_, PyDict>) {
-        // SAFETY: A4: what was there goes out before it is dropped (A5).
-        let before = unsafe {
-            std::ptr::replace(
-                object::extra_slot::<Datagram>(transport),
-                extra.clone().into_ptr(),
-            )
-        };
-        // SAFETY: A1, A2: the slot's own reference, or null.
-        unsafe { ffi::Py_XDECREF(before) };
     }
 }

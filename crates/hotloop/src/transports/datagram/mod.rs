@@ -38,6 +38,7 @@ use pyo3::types::PyType;
 use crate::event_loop::Loop;
 use crate::python::heap_type::HeapType;
 use crate::python::{Ref, RefSlot, call};
+use crate::transports::max_size::{self, with_max_size};
 use crate::transports::object::{self, Object};
 
 pub(crate) use addresses::Shared;
@@ -60,7 +61,7 @@ pub(crate) struct Datagram {
     write_context: RefSlot,
     /// `remote_addr`, or None; and whether it is a true value, which makes it the only address to send to.
     address: RefSlot,
-    addressed: bool,
+    addressed: Cell<bool>,
     /// Whether the socket has a peer, to which it sends without an address.
     connected: bool,
     /// How many datagrams the next receive asks for.
@@ -76,6 +77,8 @@ pub(crate) struct Datagram {
     protocol_connected: Cell<bool>,
     closing: Cell<bool>,
     reading_paused: Cell<bool>,
+    /// How much of a datagram is received: `max_size` as the program has set it.
+    max_size: Cell<usize>,
     /// 0 while open; counts the datagrams that were sent after the loss, as asyncio's `_conn_lost` does.
     lost: Cell<u32>,
     local: Option<Address>,
@@ -97,13 +100,13 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
         name: c"hotloop._core.DatagramTransport",
         size: size_of::<Object<Datagram>>(),
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
-        slots: object::slots_with_repr::<Datagram>(),
+        slots: with_max_size::<Datagram>(object::slots_with_repr::<Datagram>()),
         methods: attributes::methods(),
         getters: attributes::getters(),
         members: object::members::<Datagram>(),
     }
     .build_over(&[base, interface])?;
-    attributes::add_constants(&made)?;
+    max_size::add_constant(&made)?;
     Ok(made.unbind())
 }
 

@@ -49,7 +49,7 @@ impl Datagram {
         let mut batch = shared.take_batch();
         let stopping = this.get().stopping.get();
         let asked = if stopping { 1 } else { self.batch_size.get() };
-        let result = match batch.receive(fd, self.is_ip(), asked) {
+        let result = match batch.receive(fd, self.is_ip(), asked, self.max_size.get()) {
             Ok(received) => {
                 if !stopping {
                     self.adapt(asked, received);

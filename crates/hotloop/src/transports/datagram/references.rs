@@ -1,8 +1,11 @@
 //! What a datagram transport refers to, for the interpreter: see [`crate::transports::object`].
 
+use std::cell::Cell;
+
 use pyo3::prelude::*;
 
 use crate::python::Ref;
+use crate::transports::max_size::Reads;
 use crate::transports::object::{self, Described, FlowControlSlots, State};
 use crate::transports::reports;
 
@@ -49,6 +52,12 @@ impl State for Datagram {
 
     fn finalize(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         self.warn_if_unclosed(transport)
+    }
+}
+
+impl Reads for Datagram {
+    fn max_size(&self) -> &Cell<usize> {
+        &self.max_size
     }
 }
 

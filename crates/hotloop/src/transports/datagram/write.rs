@@ -49,7 +49,7 @@ impl Datagram {
         if imports(py)?.datagram_header_size == 0 && !data.is_truthy()? {
             return Ok(()); // until 3.12, asyncio does not send empty datagrams
         }
-        let given = match self.address.get(py).filter(|_| self.addressed) {
+        let given = match self.address.get(py).filter(|_| self.addressed.get()) {
             Some(address) => {
                 check_address(&address.bind(py), to)?;
                 if self.lost.get() > 0 {

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
 use crate::python::{FastArguments, Ref};
+use crate::transports::{docs, object};
 
 use super::{PipeState, ReadPipe, WritePipe, state};
 use crate::python::make;
@@ -24,21 +25,9 @@ const FATAL_ERROR: &str = "Fatal error on pipe transport";
 macro_rules! both_methods {
     ($pipe:ty) => {
         vec![
-            method_noargs!(
-                c"is_closing",
-                c"Return True if the transport is closing or closed.",
-                is_closing::<$pipe>
-            ),
-            method_fast!(
-                c"set_protocol",
-                c"Set a new protocol.",
-                set_protocol::<$pipe>
-            ),
-            method_noargs!(
-                c"get_protocol",
-                c"Return the current protocol.",
-                get_protocol::<$pipe>
-            ),
+            method_noargs!(c"is_closing", docs::IS_CLOSING, is_closing::<$pipe>),
+            method_fast!(c"set_protocol", docs::SET_PROTOCOL, set_protocol::<$pipe>),
+            method_noargs!(c"get_protocol", docs::GET_PROTOCOL, get_protocol::<$pipe>),
             method_noargs!(
                 c"_start_reading",
                 c"Begin to wait for the descriptor.",
@@ -68,7 +57,16 @@ macro_rules! both_getters {
                 )),
             ),
             attribute(c"_fileno", getter!(get_fileno::<$pipe>), None),
-            attribute(c"_protocol", getter!(get_protocol::<$pipe>), None),
+            object::dict_attribute(),
+            attribute(
+                c"_protocol",
+                getter!(get_protocol::<$pipe>),
+                Some(setter!(
+                    set_protocol_attribute::<$pipe>,
+                    PyTypeError,
+                    "this attribute cannot be deleted"
+                )),
+            ),
             attribute(c"_closing", getter!(is_closing::<$pipe>), None),
         ]
     };
@@ -82,10 +80,10 @@ pub(super) mod of_read_pipe {
     pub(in super::super) fn methods() -> Vec<ffi::PyMethodDef> {
         let mut methods = both_methods!(ReadPipe);
         methods.extend([
-            method_noargs!(c"is_reading", c"Return True if the transport reads.", is_reading),
-            method_noargs!(c"pause_reading", c"Stop calling data_received().", pause_reading),
-            method_noargs!(c"resume_reading", c"Call data_received() again.", resume_reading),
-            method_noargs!(c"close", c"Close the transport.", close_reading),
+            method_noargs!(c"is_reading", docs::IS_READING, is_reading),
+            method_noargs!(c"pause_reading", docs::PAUSE_READING, pause_reading),
+            method_noargs!(c"resume_reading", docs::RESUME_READING, resume_reading),
+            method_noargs!(c"close", docs::CLOSE, close_reading),
             method_noargs!(c"_read_ready", c"Read once.", read_once),
             method_one!(c"_close", c"Close with an exception or None.", close_reading_with),
             method_fast!(c"_fatal_error", c"_fatal_error($self, /, exc, message='Fatal error on pipe transport')\n--\n\nReport and close.", reading_failed),
@@ -108,12 +106,12 @@ pub(super) mod of_write_pipe {
     pub(in super::super) fn methods() -> Vec<ffi::PyMethodDef> {
         let mut methods = both_methods!(WritePipe);
         methods.extend([
-            method_fast!(c"write", c"Write bytes-like data; what the pipe does not take now is queued.", write),
-            method_noargs!(c"write_eof", c"Close the transport after what is queued was written.", write_eof),
-            method_noargs!(c"can_write_eof", c"Return True.", can_write_eof),
-            method_noargs!(c"close", c"Close the transport after what is queued was written.", write_eof),
-            method_noargs!(c"abort", c"Close the transport at once; what is queued is lost.", abort),
-            method_noargs!(c"get_write_buffer_size", c"Return the number of bytes that are queued.", get_write_buffer_size),
+            method_fast!(c"write", docs::WRITE_PIPE, write),
+            method_noargs!(c"write_eof", docs::CLOSE_WRITE_PIPE, write_eof),
+            method_noargs!(c"can_write_eof", docs::CAN_WRITE_EOF, can_write_eof),
+            method_noargs!(c"close", docs::CLOSE, write_eof),
+            method_noargs!(c"abort", docs::ABORT, abort),
+            method_noargs!(c"get_write_buffer_size", docs::GET_SIZE, get_write_buffer_size),
             method_noargs!(c"_read_ready", c"The other side is gone.", other_side_gone),
             method_noargs!(c"_write_ready", c"Write what is queued once.", write_ready),
             method_fast!(c"_close", c"_close($self, /, exc=None)\n--\n\nClose at once with an exception or None.", close_writing_with),
@@ -157,6 +155,16 @@ fn set_protocol<'py, S: PipeState>(
     let slot = &state::<S>(&slf).end().protocol;
     drop(slot.replace(Some((&*protocol).into())));
     Ok(none(py))
+}
+
+fn set_protocol_attribute<'py, S: PipeState>(
+    _py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    value: Slf<'_, 'py>,
+) -> PyResult<()> {
+    let slot = &state::<S>(&slf).end().protocol;
+    drop(slot.replace(Some((&*value).into())));
+    Ok(())
 }
 
 fn get_protocol<'py, S: PipeState>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -324,7 +332,7 @@ fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
         .flatten()
         .copied()
         .collect();
-    Ok(make::bytes(py, &waiting)?.into())
+    Ok(make::bytearray(py, &waiting)?.into())
 }
 
 fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {

@@ -16,7 +16,7 @@ mod end;
 pub(crate) mod read;
 pub(crate) mod write;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int, c_void};
 use std::os::fd::{BorrowedFd, RawFd};
 
 use hotloop_reactor::{self as reactor, BlockingMode, PipeKind};
@@ -106,6 +106,7 @@ pub(crate) fn new_pipe<'py, S: PipeState>(
 fn make_type<S: PipeState>(
     name: &'static CStr,
     base: &Bound<'_, PyType>,
+    slots: Vec<(c_int, *mut c_void)>,
     methods: Vec<ffi::PyMethodDef>,
     getters: Vec<ffi::PyGetSetDef>,
 ) -> PyResult<Py<PyType>> {
@@ -114,7 +115,7 @@ fn make_type<S: PipeState>(
         name,
         size: size_of::<Object<S>>(),
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
-        slots: object::slots_with_repr::<S>(),
+        slots,
         methods,
         getters,
         members: object::members::<S>(),

@@ -11,11 +11,12 @@ use pyo3::types::{PyTuple, PyType};
 use rustix::io::Errno;
 
 use crate::errors::os_error;
-use crate::event_loop::{Loop, READ_BUFFER_SIZE, Watcher};
+use crate::event_loop::{Loop, Watcher};
 use crate::imports::Imports;
 use crate::python::{Ref, call};
 
-use crate::transports::object::{Described, Slots, State};
+use crate::transports::max_size::{self, Reads, with_max_size};
+use crate::transports::object::{self, Described, Slots, State};
 use crate::transports::reports::polling;
 
 use super::end::End;
@@ -28,6 +29,8 @@ const READ_FAILED: &str = "Fatal read error on pipe transport";
 pub(crate) struct ReadPipe {
     end: End,
     pub(super) paused: Cell<bool>,
+    /// How much one `read` asks for: `max_size` as the program has set it.
+    max_size: Cell<usize>,
 }
 
 /// Makes the type over the running Python's `asyncio.transports.ReadTransport`.
@@ -39,10 +42,11 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
     let made = make_pipe_type::<ReadPipe>(
         c"hotloop._core.ReadPipeTransport",
         &base,
+        with_max_size::<ReadPipe>(object::slots_with_repr::<ReadPipe>()),
         attributes::of_read_pipe::methods(),
         attributes::of_read_pipe::getters(),
     )?;
-    made.bind(py).setattr("max_size", READ_BUFFER_SIZE)?;
+    max_size::add_constant(made.bind(py))?;
     Ok(made)
 }
 
@@ -59,6 +63,12 @@ impl State for ReadPipe {
 
     fn finalize(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         end::warn_if_unclosed::<Self>(transport)
+    }
+}
+
+impl Reads for ReadPipe {
+    fn max_size(&self) -> &Cell<usize> {
+        &self.max_size
     }
 }
 
@@ -79,6 +89,7 @@ impl PipeState for ReadPipe {
         Self {
             end,
             paused: Cell::new(false),
+            max_size: max_size::default(),
         }
     }
 
@@ -118,7 +129,7 @@ impl ReadPipe {
             return Ok(());
         };
         let mut buffer = this.get().take_read_buffer();
-        let received = reactor::read_pipe(fd, &mut buffer);
+        let received = reactor::read_pipe(fd, &mut buffer[..self.max_size.get()]);
         let data = match received {
             Ok(count @ 1..) => Some(make::bytes(py, &buffer[..count])),
             _ => None,

@@ -45,6 +45,7 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
     make_pipe_type::<WritePipe>(
         c"hotloop._core.WritePipeTransport",
         &base,
+        object::slots_with_repr::<WritePipe>(),
         attributes::of_write_pipe::methods(),
         attributes::of_write_pipe::getters(),
     )

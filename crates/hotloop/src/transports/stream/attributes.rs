@@ -4,7 +4,7 @@
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyDict, PyMemoryView, PyType};
 use pyo3::{Borrowed, intern};
 
 use crate::address;
@@ -13,7 +13,7 @@ use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
 use crate::python::{FastArguments, Ref};
 
-use crate::transports::object;
+use crate::transports::{docs, max_size, object};
 
 use super::{Stream, construct};
 use crate::python::make;
@@ -24,22 +24,22 @@ type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 #[rustfmt::skip] // a table
 pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
     vec![
-        method_fast!(c"write", c"Write bytes-like data; what the socket does not take now is queued.", write),
-        method_fast!(c"writelines", c"Write each bytes-like object of an iterable, in one system call.", writelines),
-        method_noargs!(c"write_eof", c"Close the writing side after what is queued was sent.", write_eof),
-        method_noargs!(c"can_write_eof", c"Return True.", can_write_eof),
-        method_noargs!(c"close", c"Close the transport after what is queued was sent.", close),
-        method_noargs!(c"abort", c"Close the transport at once; what is queued is lost.", abort),
-        method_noargs!(c"is_closing", c"Return True if the transport is closing or closed.", is_closing),
-        method_noargs!(c"is_reading", c"Return True if the transport receives data.", is_reading),
-        method_noargs!(c"pause_reading", c"Stop calling data_received().", pause_reading),
-        method_noargs!(c"resume_reading", c"Call data_received() again.", resume_reading),
-        method_fast!(c"set_protocol", c"Set a new protocol.", set_protocol),
-        method_noargs!(c"get_protocol", c"Return the current protocol.", get_protocol),
-        method_fast!(c"get_extra_info", c"get_extra_info($self, /, name, default=None)\n--\n\nReturn information about the socket.", get_extra_info),
-        method_fast!(c"set_write_buffer_limits", c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSet the marks of flow control, in bytes.", set_write_buffer_limits),
-        method_noargs!(c"get_write_buffer_limits", c"Return (low, high), in bytes.", get_write_buffer_limits),
-        method_noargs!(c"get_write_buffer_size", c"Return the number of bytes that are queued.", get_write_buffer_size),
+        method_fast!(c"write", docs::WRITE, write),
+        method_fast!(c"writelines", docs::WRITELINES, writelines),
+        method_noargs!(c"write_eof", docs::WRITE_EOF, write_eof),
+        method_noargs!(c"can_write_eof", docs::CAN_WRITE_EOF, can_write_eof),
+        method_noargs!(c"close", docs::CLOSE, close),
+        method_noargs!(c"abort", docs::ABORT, abort),
+        method_noargs!(c"is_closing", docs::IS_CLOSING, is_closing),
+        method_noargs!(c"is_reading", docs::IS_READING, is_reading),
+        method_noargs!(c"pause_reading", docs::PAUSE_READING, pause_reading),
+        method_noargs!(c"resume_reading", docs::RESUME_READING, resume_reading),
+        method_fast!(c"set_protocol", docs::SET_PROTOCOL, set_protocol),
+        method_noargs!(c"get_protocol", docs::GET_PROTOCOL, get_protocol),
+        method_fast!(c"get_extra_info", docs::GET_EXTRA_INFO, get_extra_info),
+        method_fast!(c"set_write_buffer_limits", docs::SET_LIMITS, set_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_limits", docs::GET_LIMITS, get_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_size", docs::GET_SIZE, get_write_buffer_size),
         method_noargs!(c"_start_reading", c"Begin to wait for data.", construct::start_reading_method),
         method_noargs!(c"_read_ready", c"Receive once.", read_ready),
         method_noargs!(c"_write_ready", c"Send what is queued once.", write_ready),
@@ -54,12 +54,13 @@ pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
 #[rustfmt::skip] // a table
 pub(super) fn getters() -> Vec<ffi::PyGetSetDef> {
     vec![
-        attribute(c"_extra", getter!(get_extra), None),
+        object::dict_attribute(),
+        attribute(c"_extra", getter!(get_extra), Some(setter!(set_extra, PyTypeError, "this attribute cannot be deleted"))),
         attribute(c"_sock", getter!(get_sock), None),
         attribute(c"_sock_fd", getter!(get_sock_fd), None),
         attribute(c"_read_ready_cb", getter!(get_read_ready), None),
         attribute(c"_loop", getter!(get_loop), None),
-        attribute(c"_protocol", getter!(get_protocol_or_none), None),
+        attribute(c"_protocol", getter!(get_protocol_or_none), Some(setter!(set_protocol_attribute, PyTypeError, "this attribute cannot be deleted"))),
         attribute(c"_server", getter!(get_server), None),
         attribute(c"_buffer", getter!(get_buffer), None),
         attribute(c"_closing", getter!(is_closing), None),
@@ -80,7 +81,7 @@ pub(super) fn add_constants(class: &Bound<'_, PyType>) -> PyResult<()> {
     let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
     class.setattr("_sendfile_compatible", modes.getattr("TRY_NATIVE")?)?;
     class.setattr("_start_tls_compatible", true)?;
-    class.setattr("max_size", crate::event_loop::READ_BUFFER_SIZE)
+    max_size::add_constant(class)
 }
 
 fn write<'py>(
@@ -99,8 +100,16 @@ fn writelines<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let list = arguments.single("writelines", "list_of_data")?;
-    Stream::of(&slf).writelines(&slf, &list)?;
+    match Stream::of(&slf).writelines(&slf, &list) {
+        Err(error) if error.is_instance_of::<PyTypeError>(py) && is_nothing(&list)? => {}
+        result => result?,
+    }
     Ok(none(py))
+}
+
+/// From 3.12 on asyncio looks first whether there is anything to write, and takes `None` or 0 for nothing.
+fn is_nothing(list: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(list.py().version_info() >= (3, 12) && !list.is_truthy()?)
 }
 
 fn write_eof<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -296,6 +305,11 @@ fn get_extra<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(extra.into())
 }
 
+fn set_extra<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
+    object::replace_extra::<Stream>(&slf, value.cast::<PyDict>()?.to_owned());
+    Ok(())
+}
+
 fn get_sock<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Stream::of(&slf).settle(&slf)?;
     Ok(Stream::of(&slf)
@@ -323,21 +337,38 @@ fn get_protocol_or_none<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref
     get_protocol(py, slf)
 }
 
+/// As `set_protocol()`, which asyncio's own classes call for this.
+fn set_protocol_attribute<'py>(
+    _py: Python<'py>,
+    slf: Slf<'_, 'py>,
+    value: Slf<'_, 'py>,
+) -> PyResult<()> {
+    Stream::of(&slf).set_protocol(&value)
+}
+
 fn get_server<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(Stream::of(&slf).server.get(py).unwrap_or_else(|| none(py)))
 }
 
-/// The queue's bytes, as a copy: looking at it must not change it.
+/// The queue as a copy, of the type that it has in asyncio: a bytearray in 3.11, a deque of memoryviews later.
 fn get_buffer<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Stream::of(&slf).settle(&slf)?;
-    let waiting: Vec<u8> = Stream::of(&slf)
+    let waiting: Vec<Vec<u8>> = Stream::of(&slf)
         .queue
         .borrow()
         .unsent()
-        .flatten()
-        .copied()
+        .map(|piece| piece.to_vec())
         .collect();
-    Ok(make::bytes(py, &waiting)?.into())
+    if py.version_info() < (3, 12) {
+        return Ok(make::bytearray(py, &waiting.concat())?.into());
+    }
+    let pieces = make::list(py)?;
+    for piece in waiting {
+        let piece = make::bytes(py, &piece)?;
+        pieces.append(PyMemoryView::from(piece.as_any())?)?;
+    }
+    let deque = py.import("collections")?.getattr("deque")?;
+    Ok(deque.call1((pieces,))?.into())
 }
 
 fn is_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {

@@ -13,6 +13,7 @@ use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, RefSlot, call};
 use crate::streams::Feed;
+use crate::transports::max_size;
 use crate::transports::object;
 use crate::transports::tls::Tls;
 use crate::transports::{HIGH_WATER, LOW_WATER};
@@ -121,6 +122,7 @@ pub(crate) fn new_stream<'py>(
         protocol_paused: Cell::new(false),
         closing: Cell::new(false),
         reading_paused: Cell::new(false),
+        max_size: max_size::default(),
         eof_written: Cell::new(false),
         lost: Cell::new(0),
         empty_waiter: RefSlot::default(),

@@ -33,6 +33,7 @@ use crate::event_loop::Loop;
 use crate::python::heap_type::HeapType;
 use crate::python::{Ref, RefSlot};
 use crate::streams::Feed;
+use crate::transports::max_size::with_max_size;
 use crate::transports::object::{self, Object};
 
 use burst::Burst;
@@ -70,6 +71,8 @@ pub(crate) struct Stream {
     protocol_paused: Cell<bool>,
     closing: Cell<bool>,
     reading_paused: Cell<bool>,
+    /// How much one `recv` asks for: `max_size` as the program has set it.
+    max_size: Cell<usize>,
     eof_written: Cell<bool>,
     /// 0 while connected; counts the writes after the loss, as asyncio's `_conn_lost` does.
     lost: Cell<u32>,
@@ -90,7 +93,7 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
         name: c"hotloop._core.SocketTransport",
         size: size_of::<Object<Stream>>(),
         flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
-        slots: object::slots_with_repr::<Stream>(),
+        slots: with_max_size::<Stream>(object::slots_with_repr::<Stream>()),
         methods: attributes::methods(),
         getters: attributes::getters(),
         members: object::members::<Stream>(),

@@ -39,7 +39,7 @@ impl Stream {
             return Ok(());
         };
         let mut buffer = this.get().take_read_buffer();
-        let received = reactor::recv(fd, &mut buffer);
+        let received = reactor::recv(fd, &mut buffer[..self.max_size.get()]);
         if let (Ok(count @ 1..), Some(feed)) = (&received, self.feed.get()) {
             let fed = feed.feed(&protocol.bind(py), &buffer[..*count]);
             if !matches!(fed, Ok(false)) {

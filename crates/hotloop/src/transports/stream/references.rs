@@ -1,8 +1,11 @@
 //! What a stream transport refers to, for the interpreter: see [`crate::transports::object`].
 
+use std::cell::Cell;
+
 use pyo3::prelude::*;
 
 use crate::python::Ref;
+use crate::transports::max_size::Reads;
 use crate::transports::object::{self, Described, FlowControlSlots, State};
 use crate::transports::reports;
 
@@ -46,6 +49,12 @@ impl State for Stream {
 
     fn finalize(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         self.warn_if_unclosed(transport)
+    }
+}
+
+impl Reads for Stream {
+    fn max_size(&self) -> &Cell<usize> {
+        &self.max_size
     }
 }
 

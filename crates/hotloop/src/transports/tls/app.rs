@@ -20,6 +20,7 @@ use crate::tls::names;
 
 use crate::python::make;
 use crate::python::make::Words;
+use crate::transports::docs;
 use crate::transports::object::{self, FlowControlSlots, Object, State};
 
 use super::construct::or_none;
@@ -73,6 +74,7 @@ pub(super) fn make_type<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, P
         slots: object::slots::<AppTransport>(),
         methods: methods(),
         getters: vec![
+            object::dict_attribute(),
             attribute(c"_loop", getter!(get_loop), None),
             attribute(c"_ssl_protocol", getter!(get_ssl_protocol), None),
             attribute(
@@ -146,25 +148,25 @@ fn protocol<'py>(slf: &Slf<'_, 'py>) -> Option<Bound<'py, PyAny>> {
 #[rustfmt::skip] // a table
 fn methods() -> Vec<ffi::PyMethodDef> {
     vec![
-        method_fast!(c"write", c"Encrypt and send bytes-like data.", write_method),
-        method_fast!(c"writelines", c"Encrypt and send each bytes-like object of an iterable, in one system call.", writelines),
-        method_noargs!(c"write_eof", c"Not possible with TLS: NotImplementedError.", write_eof),
-        method_noargs!(c"can_write_eof", c"Return False.", can_write_eof),
-        method_noargs!(c"close", c"Flush, say goodbye to the peer, and close.", close),
-        method_noargs!(c"abort", c"Close at once; what is queued is lost.", abort),
-        method_noargs!(c"is_closing", c"Return True if the transport is closing or closed.", is_closing),
-        method_noargs!(c"is_reading", c"Return True if the transport delivers data.", is_reading),
-        method_noargs!(c"pause_reading", c"Stop calling data_received().", pause_reading),
-        method_noargs!(c"resume_reading", c"Call data_received() again.", resume_reading),
-        method_fast!(c"set_protocol", c"Set a new protocol.", set_protocol),
-        method_noargs!(c"get_protocol", c"Return the current protocol.", get_protocol),
-        method_fast!(c"get_extra_info", c"get_extra_info($self, /, name, default=None)\n--\n\nReturn information about the connection.", get_extra_info),
-        method_fast!(c"set_write_buffer_limits", c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSet the marks of flow control for writing, in bytes.", set_write_buffer_limits),
-        method_noargs!(c"get_write_buffer_limits", c"Return (low, high), in bytes.", get_write_buffer_limits),
-        method_noargs!(c"get_write_buffer_size", c"Return the number of bytes that wait, in all layers.", get_write_buffer_size),
-        method_fast!(c"set_read_buffer_limits", c"set_read_buffer_limits($self, /, high=None, low=None)\n--\n\nSet the marks between which received data may wait, in bytes.", set_read_buffer_limits),
-        method_noargs!(c"get_read_buffer_limits", c"Return (low, high), in bytes.", get_read_buffer_limits),
-        method_noargs!(c"get_read_buffer_size", c"Return the number of bytes that were received and not decrypted.", get_read_buffer_size),
+        method_fast!(c"write", docs::TLS_WRITE, write_method),
+        method_fast!(c"writelines", docs::TLS_WRITELINES, writelines),
+        method_noargs!(c"write_eof", docs::TLS_WRITE_EOF, write_eof),
+        method_noargs!(c"can_write_eof", docs::TLS_CAN_WRITE_EOF, can_write_eof),
+        method_noargs!(c"close", docs::TLS_CLOSE, close),
+        method_noargs!(c"abort", docs::ABORT, abort),
+        method_noargs!(c"is_closing", docs::IS_CLOSING, is_closing),
+        method_noargs!(c"is_reading", docs::IS_READING, is_reading),
+        method_noargs!(c"pause_reading", docs::PAUSE_READING, pause_reading),
+        method_noargs!(c"resume_reading", docs::RESUME_READING, resume_reading),
+        method_fast!(c"set_protocol", docs::SET_PROTOCOL, set_protocol),
+        method_noargs!(c"get_protocol", docs::GET_PROTOCOL, get_protocol),
+        method_fast!(c"get_extra_info", docs::GET_EXTRA_INFO, get_extra_info),
+        method_fast!(c"set_write_buffer_limits", docs::SET_LIMITS, set_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_limits", docs::GET_LIMITS, get_write_buffer_limits),
+        method_noargs!(c"get_write_buffer_size", docs::TLS_GET_SIZE, get_write_buffer_size),
+        method_fast!(c"set_read_buffer_limits", docs::TLS_SET_READ_LIMITS, set_read_buffer_limits),
+        method_noargs!(c"get_read_buffer_limits", docs::TLS_GET_READ_LIMITS, get_read_buffer_limits),
+        method_noargs!(c"get_read_buffer_size", docs::TLS_GET_READ_SIZE, get_read_buffer_size),
         method_one!(c"_force_close", c"Close at once with an exception or None.", force_close),
         method_one!(c"_test__append_write_backlog", c"For asyncio's tests: as if the data had been written before the handshake.", append_backlog),
     ]

@@ -13,6 +13,7 @@ use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, me
 use crate::python::make::Words;
 use crate::python::{Buffer, FastArguments, Ref};
 use crate::tls::names;
+use crate::transports::object;
 
 use super::construct::or_none;
 use super::{Tls, app};
@@ -47,6 +48,7 @@ pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
 #[rustfmt::skip] // a table
 pub(super) fn getters() -> Vec<ffi::PyGetSetDef> {
     vec![
+        object::dict_attribute(),
         attribute(c"_loop", getter!(get_loop), None),
         attribute(c"_transport", getter!(get_transport), None),
         attribute(c"_app_transport", getter!(get_app_transport_attribute), None),

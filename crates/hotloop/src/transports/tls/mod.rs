@@ -31,6 +31,7 @@ use crate::python::heap_type::HeapType;
 use crate::python::make::Words;
 use crate::python::{Ref, RefSlot};
 use crate::tls::{Engine, names};
+use crate::transports::max_size;
 use crate::transports::object::{self, Object, Slots, State};
 use crate::transports::reports::{self, Named};
 
@@ -142,7 +143,7 @@ pub(crate) fn make_types(py: Python<'_>) -> PyResult<TlsTypes> {
         members: object::members::<Tls>(),
     }
     .build(&protocol_base)?;
-    protocol.setattr("max_size", crate::event_loop::READ_BUFFER_SIZE)?;
+    max_size::add_constant(&protocol)?;
     let transport = app::make_type(&base("asyncio.transports", "_FlowControlMixin")?)?;
     Ok(TlsTypes {
         protocol: protocol.unbind(),
