@@ -133,6 +133,7 @@ fn call_soon<'py>(
 /// `_asyncio` drops what `call_soon` returns, so nobody can miss the handle. A call is one of these if the callback is
 /// a task's step object, whose type asyncio does not export, or a built-in method of a C task, and the name of the one
 /// keyword is the very string that came with a step object: `_asyncio` makes it once, and does not intern it.
+#[inline]
 fn task_step(
     py: Python<'_>,
     this: &Bound<'_, Loop>,
@@ -275,6 +276,7 @@ pub(super) struct Call {
 impl Call {
     /// Reads `(…, callback, *args, context=None)`, where the callback stands at `position`; `None` if the call
     /// is of another form, or the loop is closed or in debug mode.
+    #[inline]
     pub(super) fn parse(
         py: Python<'_>,
         this: &Bound<'_, Loop>,
@@ -288,6 +290,7 @@ impl Call {
     }
 
     /// The same without a look at the loop.
+    #[inline]
     pub(super) fn read(
         py: Python<'_>,
         arguments: FastArguments<'_, '_>,

@@ -99,6 +99,7 @@ impl<'a, 'py> FastArguments<'a, 'py> {
 
     /// The only keyword's value if its name is `name` and there is no other. `None` means that there are
     /// keywords of another kind; `Some(None)` that there are none.
+    #[inline]
     pub(crate) fn only_keyword(
         &self,
         name: &Bound<'py, PyAny>,
@@ -114,7 +115,16 @@ impl<'a, 'py> FastArguments<'a, 'py> {
     }
 
     /// The positional arguments from `start` on, as a tuple.
+    #[inline]
     pub(crate) fn rest(&self, start: usize) -> PyResult<Ref> {
+        if self.positional <= start {
+            // SAFETY: A3 by `from_new`.
+            return unsafe { Ref::from_new(self.py, ffi::PyTuple_New(0)) };
+        }
+        self.packed(start)
+    }
+
+    fn packed(&self, start: usize) -> PyResult<Ref> {
         let rest = self.all[..self.positional].get(start..).unwrap_or_default();
         // SAFETY: A2: every argument gets a reference of its own before the tuple owns it; A3 by `from_new`.
         unsafe {

@@ -11,6 +11,8 @@
 //! PyO3 that are not hot are not guarded here either: there it is [`Hang`] in `guard` and in the loop's run that keeps
 //! the process from aborting.
 
+use pyo3::ffi::{self, PyObject};
+
 /// While it is alive, unwinding that is not a panic ends here, and the thread with it.
 pub(crate) struct Hang(());
 
@@ -34,6 +36,40 @@ impl Drop for Hang {
         }
     }
 }
+
+/// Calls with positional arguments: a function written in Python is entered directly.
+///
+/// `PyObject_Vectorcall` looks up how each type is called, and checks that what C code returns agrees with the exception
+/// that it has set. A `PyFunction` says itself how it is called (`func_vectorcall`), and the interpreter does agree.
+///
+/// # Safety
+/// As `PyObject_Vectorcall`.
+#[inline]
+pub(crate) unsafe fn call_function(
+    callable: *mut PyObject,
+    args: *const *mut PyObject,
+    count: usize,
+) -> *mut PyObject {
+    let names = std::ptr::null_mut();
+    // SAFETY: by the caller; the type says that the struct is a `PyFunctionObject`. Only the declared convention of the
+    // function differs: it may unwind (A7).
+    unsafe {
+        if ffi::Py_TYPE(callable) == &raw mut ffi::PyFunction_Type
+            && let Some(entry) = (*callable.cast::<ffi::PyFunctionObject>()).vectorcall
+        {
+            let entry = std::mem::transmute::<ffi::vectorcallfunc, Entry>(entry);
+            return Hang::around(|| entry(callable, args, count, names));
+        }
+        PyObject_Vectorcall(callable, args, count, names)
+    }
+}
+
+type Entry = unsafe extern "C-unwind" fn(
+    *mut PyObject,
+    *const *mut PyObject,
+    usize,
+    *mut PyObject,
+) -> *mut PyObject;
 
 #[cfg(Py_3_14)]
 pub(crate) use pyo3::ffi::{
