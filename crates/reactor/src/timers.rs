@@ -28,6 +28,8 @@ pub struct Timers<T> {
     run: VecDeque<Entry<T>>,
     /// Every other.
     heap: BinaryHeap<Entry<T>>,
+    /// How many there are in all three.
+    count: usize,
     next_sequence: u64,
     cancelled: usize,
 }
@@ -40,6 +42,7 @@ impl<T> Timers<T> {
             fresh: Vec::new(),
             run: VecDeque::new(),
             heap: BinaryHeap::new(),
+            count: 0,
             next_sequence: 0,
             cancelled: 0,
         }
@@ -50,6 +53,7 @@ impl<T> Timers<T> {
     pub fn push(&mut self, deadline: f64, item: T) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
+        self.count += 1;
         self.fresh.push(Entry {
             deadline,
             sequence,
@@ -82,6 +86,7 @@ impl<T> Timers<T> {
         for entry in fresh.drain(..) {
             if drops && is_cancelled(&entry.item) {
                 self.note_cancelled_removed();
+                self.count -= 1;
                 removed.push(entry.item);
             } else {
                 settled(&entry.item);
@@ -114,14 +119,14 @@ impl<T> Timers<T> {
     /// How many entries there are, cancelled ones included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.fresh.len() + self.run.len() + self.heap.len()
+        self.count
     }
 
     /// Whether there is no entry at all.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.run.is_empty() && self.heap.is_empty()
+        self.count == 0
     }
 
     /// The settled entry with the earliest deadline.
@@ -151,14 +156,16 @@ impl<T> Timers<T> {
             (Some(run), Some(heap)) => heap.is_before(run),
             (run, _) => run.is_none(),
         };
-        if from_heap {
-            return self.heap.pop().map(|entry| entry.item);
-        }
-        let entry = self.run.pop_front();
+        let entry = if from_heap {
+            self.heap.pop()
+        } else {
+            self.run.pop_front()
+        }?;
+        self.count -= 1;
         if self.run.is_empty() && self.run.capacity() > KEPT {
             self.run = VecDeque::new();
         }
-        entry.map(|entry| entry.item)
+        Some(entry.item)
     }
 
     /// Take out the entry with the earliest deadline if that is not after `now`.
@@ -212,6 +219,7 @@ impl<T> Timers<T> {
         self.heap = heap.into_iter().filter_map(&mut keep).collect();
         let fresh = std::mem::take(&mut self.fresh);
         self.fresh = fresh.into_iter().filter_map(&mut keep).collect();
+        self.count -= removed.len();
         self.cancelled = 0;
         removed
     }
@@ -219,6 +227,7 @@ impl<T> Timers<T> {
     /// Take out everything, in no particular order.
     pub fn drain(&mut self) -> Vec<T> {
         self.cancelled = 0;
+        self.count = 0;
         let fresh = std::mem::take(&mut self.fresh).into_iter();
         let run = std::mem::take(&mut self.run).into_iter();
         let heap = std::mem::take(&mut self.heap).into_iter();

@@ -97,7 +97,7 @@ fn make_thread_safe(base: &Bound<'_, PyType>) -> PyResult<ThreadSafe> {
 }
 
 /// A handle for `callback(*args)`, in `context` or in a copy of the current one.
-#[inline]
+#[inline(always)]
 pub(crate) fn new_handle(
     py: Python<'_>,
     event_loop: &Bound<'_, Loop>,
@@ -319,6 +319,7 @@ unsafe extern "C" fn set_context(
     0
 }
 
+#[inline(always)]
 fn context_or_snapshot(
     py: Python<'_>,
     event_loop: &Bound<'_, Loop>,

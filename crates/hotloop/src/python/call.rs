@@ -64,7 +64,7 @@ pub(crate) fn call_in_exact_context(
         // ours to lend (`PY_VECTORCALL_ARGUMENTS_OFFSET`).
         unsafe {
             let result = match argument {
-                None => raw::PyObject_CallNoArgs(callable.as_ptr()),
+                None => raw::call_step(callable.as_ptr()),
                 Some(argument) => {
                     let mut args = [std::ptr::null_mut(), argument.as_ptr()];
                     let count = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;

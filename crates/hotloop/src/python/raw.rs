@@ -64,6 +64,35 @@ pub(crate) unsafe fn call_function(
     }
 }
 
+/// Calls without arguments; a type that has only `tp_call`, as the step objects of asyncio's C task have, is asked
+/// itself.
+///
+/// `PyObject_CallNoArgs` comes to the same by way of an argument tuple that it looks up, a check of the depth of C calls
+/// (the loop is at its bottom), and a check of the result as in [`call_function`].
+///
+/// # Safety
+/// As `PyObject_CallNoArgs`.
+#[inline]
+pub(crate) unsafe fn call_step(callable: *mut PyObject) -> *mut PyObject {
+    // SAFETY: by the caller; A2: the empty tuple is a static object of the interpreter. As above: the call may unwind.
+    unsafe {
+        let kind = ffi::Py_TYPE(callable);
+        if ffi::PyType_HasFeature(kind, ffi::Py_TPFLAGS_HAVE_VECTORCALL) == 0
+            && let Some(call) = (*kind).tp_call
+        {
+            let call = std::mem::transmute::<ffi::ternaryfunc, Ternary>(call);
+            let empty = ffi::PyTuple_New(0);
+            let result = Hang::around(|| call(callable, empty, std::ptr::null_mut()));
+            ffi::Py_DECREF(empty);
+            return result;
+        }
+        PyObject_CallNoArgs(callable)
+    }
+}
+
+type Ternary =
+    unsafe extern "C-unwind" fn(*mut PyObject, *mut PyObject, *mut PyObject) -> *mut PyObject;
+
 type Entry = unsafe extern "C-unwind" fn(
     *mut PyObject,
     *const *mut PyObject,

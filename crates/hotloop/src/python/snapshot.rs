@@ -103,6 +103,7 @@ pub(crate) struct LastSnapshot(RefSlot);
 
 impl LastSnapshot {
     /// What stands for a copy of the current context: a snapshot of it, or a plain copy.
+    #[inline]
     pub(crate) fn of_current(&self, py: Python<'_>) -> PyResult<Ref> {
         let Some(layout) = layout() else {
             return call::copy_context(py);
@@ -120,9 +121,14 @@ impl LastSnapshot {
             let same = unsafe { content(snapshot.pristine.as_ptr()) } == now;
             same.then(|| last.map(|last| last.clone_ref(py)))?
         });
-        if let Some(known) = known {
-            return Ok(known);
+        match known {
+            Some(known) => Ok(known),
+            None => self.take_new(py),
         }
+    }
+
+    #[cold]
+    fn take_new(&self, py: Python<'_>) -> PyResult<Ref> {
         let snapshot = Snapshot {
             pristine: call::copy_context(py)?,
             working: RefSlot::default(),
