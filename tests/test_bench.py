@@ -121,6 +121,9 @@ def test_names_and_programs_of_the_catalogue_exist_once() -> None:
 
 # Without those that need a server, and those that are smaller ones with a longer preparation.
 ALONE = programs().keys() - {"aiohttp_client", "redis_client", "sleeps", "timers_200k"}
+# Of the trees, which are large, one of each way.
+ALONE -= {name for name in ALONE if name.startswith(("tree_", "groups_"))}
+ALONE |= {"tree_none", "groups_memoization"}
 
 
 @pytest.mark.parametrize("name", sorted(ALONE))
@@ -128,6 +131,25 @@ def test_every_program_does_what_it_is_asked_for(name: str) -> None:
     count = programs()[name].granularity * 2
     command = program("local", "--program", name, "--loop", "hotloop", "--count", str(count))
     assert run_to_end(command) == {"operations": count}
+
+
+@pytest.mark.parametrize(("own", "module"), [([], "_asyncio"), (["--own-tasks"], "hotloop")])
+def test_a_program_runs_with_the_tasks_that_are_wanted(own: list[str], module: str) -> None:
+    loop = make_loop("hotloop", own_tasks=bool(own))
+    try:
+        assert type(loop.create_future()).__module__.startswith(module)
+    finally:
+        loop.close()
+    command = program("local", "--program", "task", "--loop", "hotloop", "--count", "3", *own)
+    assert run_to_end(command) == {"operations": 3}
+
+
+def test_our_tasks_are_compared_with_those_of_asyncio_on_our_loop() -> None:
+    results = invented()
+    results.add("sleep0", "hotloop", 0, {"per_second": 1.0})
+    results.add("own_sleep0", "hotloop", 0, {"per_second": 2.0})
+    (found,) = [check for check in checks.checks(results) if "hotloop's tasks" in check.text]
+    assert (found.found, found.limit, found.met) == (0.5, 0.8, True)
 
 
 @pytest.mark.parametrize(

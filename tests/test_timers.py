@@ -281,3 +281,110 @@ def test_call_at_takes_its_arguments_by_name(loop):
 def test_wrong_arguments_of_call_at_are_refused_in_the_words_of_the_stdlib(loop, args, kwargs):
     same_as_stdlib(loop, lambda tried: tried.call_at(*args, **kwargs))
     assert len(loop._scheduled) == 0
+
+
+def test_timers_that_come_due_during_a_callback_go_before_what_the_first_of_them_schedules(loop):
+    order = []
+
+    def first():
+        order.append("first")
+        loop.call_soon(order.append, "scheduled by the first")
+
+    def callback():
+        loop.call_later(0, first)
+        loop.call_later(0.002, order.append, "second")
+        end = loop.time() + 0.004
+        while loop.time() < end:
+            pass
+
+    loop.call_soon(callback)
+    for _ in range(3):
+        run_once(loop)
+    assert order == ["first", "second", "scheduled by the first"]
+
+
+@pytest.mark.hotloop_only
+def test_a_timer_cancelled_at_once_does_not_stay_where_there_are_many(loop):
+    held = [loop.call_later(3600, print) for _ in range(200)]
+    run_once(loop)
+    kept = loop.call_later(3600, print)
+    kept.cancel()
+    assert (len(loop._scheduled), loop._timer_cancelled_count) == (201, 1)
+    run_once(loop)
+    assert (len(loop._scheduled), loop._timer_cancelled_count) == (200, 0)
+    assert not kept._scheduled
+    for timer in held:
+        timer.cancel()
+
+
+def test_few_cancelled_timers_stay_until_their_turn(loop):
+    first = loop.call_later(3600, print)
+    loop.call_later(7200, print).cancel()
+    run_once(loop)
+    assert (len(loop._scheduled), loop._timer_cancelled_count) == (2, 1)
+    first.cancel()
+
+
+def test_a_timer_is_new_whatever_the_one_before_it_was(loop):
+    loop.set_debug(True)
+    cancelled = loop.call_later(3600, print, 1)
+    cancelled.cancel()
+    loop.set_debug(False)
+    del cancelled
+    # The first one may be kept for a while; these take the place of each other.
+    for _ in range(3):
+        timer = loop.call_later(3600, print, 2)
+        assert (timer._cancelled, timer._scheduled, timer._args) == (False, True, (2,))
+        assert (timer._repr, timer._source_traceback) == (None, None)
+        timer.cancel()
+        del timer
+        run_once(loop)
+
+
+@pytest.mark.parametrize("cleared", [True, False])
+def test_a_timer_that_was_dropped_in_the_turn_that_set_it_is_collected(loop, cleared):
+    class Owner:
+        def __call__(self):
+            raise AssertionError
+
+    gone = []
+
+    def callback():
+        owner = Owner()
+        owner.timer = loop.call_later(3600, owner)
+        gone.append(weakref.ref(owner))
+        if cleared:
+            loop._scheduled.clear()
+        else:
+            loop._scheduled = []
+        loop.stop()
+
+    loop.call_soon(callback)
+    loop.run_forever()
+    gc.collect()
+    assert [ref() for ref in gone] == [None]
+
+
+def test_a_timer_that_is_set_in_the_last_turn_is_garbage_with_its_loop(loop_factory):
+    class Owner:
+        def __call__(self):
+            raise AssertionError
+
+    def callback():
+        owner = Owner()
+        owner.timer = loop.call_later(3600, owner)
+        owner.timer.cancel()
+        gone.append(weakref.ref(owner.timer))
+        loop.call_later(7200, owner)
+        gone.append(weakref.ref(owner))
+        loop.stop()
+
+    gone = []
+    loop = loop_factory()
+    try:
+        loop.call_soon(callback)
+        loop.run_forever()
+    finally:
+        loop.close()
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]

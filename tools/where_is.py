@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,10 @@ def place_of(loop: type, name: str) -> str:
         LookupError: no source file has it.
     """
     owner = next(kind for kind in loop.__mro__ if name in vars(kind))
-    if owner.__module__ == "hotloop._core":
-        return link(native_file(name))
     function: Any = vars(owner)[name]
+    # The hot methods of the core stand on the class in Python, too.
+    if owner.__module__ == "hotloop._core" or isinstance(function, types.MethodDescriptorType):
+        return link(native_file(name))
     module = function.__module__
     if not module.startswith("hotloop"):
         return f"*asyncio*: `{module.removeprefix('asyncio.')}.py`"

@@ -11,6 +11,7 @@ enum Step {
     Pop,
     PopDue(f64),
     Compact,
+    Settle,
 }
 
 /// Few values, so that equal deadlines are common.
@@ -31,6 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Pop),
         3 => deadline().prop_map(Step::PopDue),
         1 => Just(Step::Compact),
+        2 => Just(Step::Settle),
     ]
 }
 
@@ -39,6 +41,7 @@ struct Entry {
     deadline: f64,
     id: usize,
     cancelled: bool,
+    fresh: bool,
 }
 
 /// Entries in the order of their pushes; the first of those with the least deadline is the next.
@@ -69,13 +72,13 @@ impl Model {
 
 proptest! {
     #[test]
-    fn the_heap_behaves_as_a_sorted_list(steps in prop::collection::vec(step(), 0..300)) {
+    fn the_queue_behaves_as_a_sorted_list(steps in prop::collection::vec(step(), 0..600)) {
         let (mut timers, mut model) = (Timers::new(), Model::default());
         for (id, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Push(deadline) => {
                     timers.push(deadline, id);
-                    model.0.push(Entry { deadline, id, cancelled: false });
+                    model.0.push(Entry { deadline, id, cancelled: false, fresh: true });
                 }
                 Step::Cancel(index) => {
                     if let Some(position) = (!model.0.is_empty()).then(|| index.index(model.0.len()))
@@ -85,6 +88,8 @@ proptest! {
                     }
                 }
                 Step::Pop | Step::PopDue(_) => {
+                    timers.settle(|_| false, |_| ());
+                    model.0.iter_mut().for_each(|entry| entry.fresh = false);
                     let (popped, first) = match step {
                         Step::PopDue(now) => {
                             let due = |entry: &Entry| entry.deadline.is_nan() || entry.deadline <= now;
@@ -104,13 +109,27 @@ proptest! {
                     prop_assert_eq!(&removed, &expected);
                     model.0.retain(|entry| !entry.cancelled);
                 }
+                Step::Settle => {
+                    let drops = model.0.len() > 100 && timers.cancelled() > 0;
+                    let cancelled = model.cancelled();
+                    let gone = |entry: &Entry| drops && entry.fresh && entry.cancelled;
+                    let gone: Vec<_> = model.0.iter().filter(|entry| gone(entry)).map(|entry| entry.id).collect();
+                    let mut settled = Vec::new();
+                    let removed = timers.settle(|id| cancelled.contains(id), |id| settled.push(*id));
+                    prop_assert_eq!(&removed, &gone);
+                    model.0.retain(|entry| !gone.contains(&entry.id));
+                    let expected: Vec<_> = model.0.iter().filter(|entry| entry.fresh).map(|entry| entry.id).collect();
+                    prop_assert_eq!(settled, expected);
+                    model.0.iter_mut().for_each(|entry| entry.fresh = false);
+                }
             }
             let cancelled = model.cancelled().len();
             prop_assert_eq!((timers.len(), timers.cancelled()), (model.0.len(), cancelled));
             prop_assert_eq!(timers.is_empty(), model.0.is_empty());
             let many = model.0.len() > 100 && cancelled as f64 / model.0.len() as f64 > 0.5;
             prop_assert_eq!(timers.needs_compaction(), many);
-            let first = model.sorted().into_iter().next();
+            let first = model.sorted().into_iter().find(|entry| !entry.fresh);
+            prop_assert_eq!(timers.is_unsettled(), model.0.iter().any(|entry| entry.fresh));
             prop_assert_eq!(timers.peek(), first.as_ref().map(|entry| &entry.id));
             let bits = |deadline: f64| deadline.to_bits();
             let next = first.map(|entry| bits(entry.deadline));

@@ -11,7 +11,8 @@ measurements           one measurement of each kind, in child processes
 results, report        ratios, JSON, the table, the page; charts draws the SVG
 entry, child           the children's side: how they begin, what they say
 callbacks, tasks,      programs that time themselves
-waiting, clients
+trees, waiting,
+clients
 servers, streams, web  programs that are put under load
 load                   the load, in Python, where the native one was not built
 =====================  ==========================================================

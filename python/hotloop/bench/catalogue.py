@@ -49,12 +49,14 @@ class Local(Scenario):
 
     :ivar program: its name in `local.programs()` (str).
     :ivar waits: whether it waits for something else than its CPU.
+    :ivar own_tasks: whether it runs with the tasks and futures of the loop, if it has some.
     :ivar helper: a server that it needs (str), see measurements.py.
     :ivar needs: modules (str) without which it is skipped.
     """
 
     program: str = ""
     waits: bool = False
+    own_tasks: bool = False
     helper: str = ""
     needs: tuple[str, ...] = ()
 
@@ -118,8 +120,10 @@ class Startup(Scenario):
         return MILLISECONDS
 
 
-SCHEDULING, WAITING, STREAMS, OTHER, PROGRAMS, TLS, COSTS = (
+SCHEDULING, OWN_TASKS, TREES, WAITING, STREAMS, OTHER, PROGRAMS, TLS, COSTS = (
     "Scheduling",
+    "Own tasks",
+    "Trees of tasks",
     "Waiting for the world",
     "TCP",
     "Other sockets and connections",
@@ -138,6 +142,24 @@ def _local(
     waits: bool = False,
 ) -> Local:
     return Local(name, title, group, target, quick, program=name, waits=waits)
+
+
+def _own(name: str, title: str, target: float | None = None, group: str = OWN_TASKS) -> Local:
+    """The row *name* once more, with the tasks of hotloop where the others have asyncio's."""
+    return Local(
+        f"own_{name}", f"own tasks: {title}", group, target,
+        program=name, waits=group == TREES, own_tasks=True,
+    )  # fmt: skip
+
+
+def _trees(way: str, waiting_for_children: str) -> tuple[Local, ...]:
+    """The rows of one way to wait for children, each with asyncio's tasks and with our own."""
+    rows = []
+    for workload in ("none", "io", "memoization", "mixed"):
+        name, title = f"{way}_{workload}", f"tree of {waiting_for_children}, {workload}"
+        rows.append(_local(TREES, name, title, 1.15, waits=True))
+        rows.append(_own(name, title, 1.3, TREES))
+    return tuple(rows)
 
 
 def _echo(
@@ -169,6 +191,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     _local(SCHEDULING, "timeout", "asyncio.timeout around sleep(0)", 1.8),
     _local(SCHEDULING, "sleeps", "100 k sleeps at once", 1.5),
     _local(SCHEDULING, "threadsafe", "call_soon_threadsafe from a thread", 2.3, quick=True),
+    _own("sleep0", "sleep(0)", 3),
+    _own("task", "create + await a task", 2.5),
+    _own("gather", "gather of 100"),
+    _own("queue", "queue ping-pong"),
+    *_trees("tree", "gathers"),
+    *_trees("groups", "task groups"),
     _local(WAITING, "executor", "run_in_executor round trip", 1.4, waits=True),
     _local(WAITING, "add_reader", "add_reader ping over a socket pair", 1.4, quick=True),
     _local(WAITING, "sock_pair", "sock_* to and fro in one process", None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .catalogue import BY_NAME, Served, Startup
+from .catalogue import BY_NAME, PER_SECOND, Served, Startup
 from .measurements import FLOOR
 from .ratios import median
 from .results import Results
@@ -13,6 +13,8 @@ LOOP = "hotloop"
 # What is within this factor is not told apart: the noise of a quiet machine.
 NOISE = 1.05
 LATENCY_NOISE = 1.1
+# How many times faster the rows are to be with our tasks than with asyncio's, both on our loop.
+OWN_TASKS = {"sleep0": 1.25, "task": 1.3, "gather": 1.15, "queue": 1.2}
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def checks(results: Results) -> list[Check]:
             1.15,
         ),
     ]
+    found += [_own_tasks(results, name, least) for name, least in OWN_TASKS.items()]
     found += _ahead(results)
     for scenario in results.scenarios():
         if isinstance(scenario, Served):
@@ -98,6 +101,12 @@ def _within(
         if metric in one[number] and other.get(number, {}).get(metric)
     ]
     return Check(text, median(values), limit) if values else None
+
+
+def _own_tasks(results: Results, name: str, least: float) -> Check | None:
+    """The time that an operation takes with our tasks to what it takes with asyncio's."""
+    text = f"time with hotloop's tasks to that with asyncio's: {BY_NAME[name].title}"
+    return _within(results, text, (name, f"own_{name}"), PER_SECOND, 1 / least)
 
 
 def _latency(results: Results, scenario: Served) -> Check | None:

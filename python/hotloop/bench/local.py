@@ -39,9 +39,10 @@ class Program:
 
 def programs() -> dict[str, Program]:
     """Every program by its name (str)."""
-    from . import callbacks, clients, tasks, waiting
+    from . import callbacks, clients, tasks, trees, waiting
 
-    every = (callbacks.PROGRAMS, tasks.PROGRAMS, waiting.PROGRAMS, clients.PROGRAMS)
+    modules = (callbacks, tasks, trees, waiting, clients)
+    every = [module.PROGRAMS for module in modules]
     return {name: program for some in every for name, program in some.items()}
 
 
@@ -52,11 +53,14 @@ def main() -> None:
     parser.add_argument("--program", required=True)
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--count", type=int, help="exactly so many operations, not timed")
+    parser.add_argument(
+        "--own-tasks", action="store_true", help="those of the loop, if it has some"
+    )
     parser.add_argument("--cpu", type=int)
     options = parser.parse_args()
     child.pin(options.cpu)
     program = programs()[options.program]
-    loop = make_loop(options.loop)
+    loop = make_loop(options.loop, own_tasks=options.own_tasks)
     # As under asyncio.run(): libraries look for the loop before it runs.
     asyncio.set_event_loop(loop)
     with child.skipping_what_is_missing():

@@ -12,6 +12,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -36,13 +37,17 @@ class LoopNotInstalled(Exception):
     """The module that a loop's name stands for is not in this Python."""
 
 
-def make_loop(name: str) -> asyncio.AbstractEventLoop:
+def make_loop(name: str, *, own_tasks: bool = False) -> asyncio.AbstractEventLoop:
     """Make a new event loop.
 
     :param name: ``asyncio`` for the standard library's selector loop, else a module's name (str).
+    :param own_tasks: whether it makes tasks and futures of its own; only hotloop has some.
     :raises LoopNotInstalled: if there is no such module, or it makes no loops.
     """
-    return factory(name)()
+    make = factory(name)
+    if own_tasks and name == "hotloop":
+        return cast(asyncio.AbstractEventLoop, sys.modules[name].EventLoop(native_tasks=True))
+    return make()
 
 
 def factory(name: str) -> Factory:

@@ -82,6 +82,8 @@ def local(scenario: Local, loop: str, setting: Setting) -> Values:
     """Run a program that times itself. Of disturbed attempts, the least disturbed counts."""
     command = program("local", "--program", scenario.program, "--loop", loop)
     command += ["--seconds", str(setting.seconds), "--cpu", str(setting.cpus.measured)]
+    if scenario.own_tasks:
+        command.append("--own-tasks")
     with helper(scenario.helper, setting) as environment:
         best = run_to_end(command, environment=environment)
         for _ in range(ATTEMPTS - 1):

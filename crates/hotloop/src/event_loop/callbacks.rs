@@ -25,7 +25,31 @@ use crate::python::{make, raw};
 
 /// Puts the fastcall methods on `_core.Loop`.
 pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
-    let methods = vec![
+    put_methods(class, methods())
+}
+
+/// Puts the same methods on `hotloop.EventLoop`, as its own.
+///
+/// The interpreter calls a method directly, without packing and checks, where the object's class is the very one that
+/// has the descriptor (`CALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS` and its like, 3.11 to 3.15).
+pub(super) fn add_methods_again(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let native = class.py().get_type::<Loop>();
+    let mut own = Vec::new();
+    for method in methods() {
+        // SAFETY: A2: the definitions are static, their names C string literals.
+        let name = unsafe { CStr::from_ptr(method.ml_name) }.to_string_lossy();
+        if class
+            .getattr(name.as_ref())?
+            .is(&native.getattr(name.as_ref())?)
+        {
+            own.push(method);
+        }
+    }
+    put_methods(class, own)
+}
+
+fn methods() -> Vec<ffi::PyMethodDef> {
+    vec![
         method_fast!(c"call_soon", docs::CALL_SOON, call_soon),
         method_fast!(
             c"call_soon_threadsafe",
@@ -43,8 +67,7 @@ pub(crate) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
         ),
         method_noargs!(c"get_debug", docs::GET_DEBUG, get_debug),
         method_noargs!(c"create_future", docs::CREATE_FUTURE, create_future),
-    ];
-    put_methods(class, methods)
+    ]
 }
 
 /// Puts fastcall methods on a class that PyO3 has made.
@@ -102,6 +125,7 @@ fn call_soon<'py>(
 /// `_asyncio` drops what `call_soon` returns, so nobody can miss the handle. A call is one of these if the callback is
 /// a task's step object, whose type asyncio does not export, or a built-in method of a C task, and the name of the one
 /// keyword is the very string that came with a step object: `_asyncio` makes it once, and does not intern it.
+#[inline]
 fn task_step(
     py: Python<'_>,
     this: &Bound<'_, Loop>,
@@ -244,6 +268,7 @@ pub(super) struct Call {
 impl Call {
     /// Reads `(…, callback, *args, context=None)`, where the callback stands at `position`; `None` if the call
     /// is of another form, or the loop is closed or in debug mode.
+    #[inline(always)] // measured: the calls between the few lines of each cost more than the lines
     pub(super) fn parse(
         py: Python<'_>,
         this: &Bound<'_, Loop>,
@@ -257,6 +282,7 @@ impl Call {
     }
 
     /// The same without a look at the loop.
+    #[inline(always)]
     pub(super) fn read(
         py: Python<'_>,
         arguments: FastArguments<'_, '_>,

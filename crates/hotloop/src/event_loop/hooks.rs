@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
 use super::Loop;
+use super::callbacks::add_methods_again;
 use crate::imports::imports;
 use crate::python::Ref;
 
@@ -170,6 +171,7 @@ static ORIGINALS: OnceLock<Vec<(Ref, Ref)>> = OnceLock::new();
 #[pyfunction]
 #[pyo3(signature = (class_, /))]
 pub(crate) fn _note_loop_class(class_: &Bound<'_, PyType>) -> PyResult<()> {
+    add_methods_again(class_)?;
     let mut originals = Vec::with_capacity(Hooks::NAMES.len());
     for name in Hooks::NAMES {
         let name = PyString::intern(class_.py(), name);

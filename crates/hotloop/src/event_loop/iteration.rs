@@ -76,6 +76,7 @@ impl Loop {
 
     /// Rule P3 of the handles' pool.
     fn track_waiting_handles(&self) {
+        self.settle_timers();
         for entry in self.ready.borrow().iter() {
             if let Entry::Handle(handle) = entry {
                 handles::track(handle);
@@ -113,13 +114,13 @@ impl Loop {
             self.leave_task(py)?;
             self.drop_cancelled_timers();
         }
-        self.poll(this)?;
+        let now = self.poll(this)?;
         if !self.lookups.borrow().is_empty() {
             self.take_answers(this)?;
         }
         if timers || !self.timers.borrow().is_empty() {
             self.leave_task(py)?;
-            self.take_due_timers(this)?;
+            self.take_due_timers(this, now)?;
         }
         let count = self.ready.borrow().len();
         for _ in 0..count {
@@ -146,16 +147,20 @@ impl Loop {
         }
     }
 
-    /// Asks the kernel which descriptors are ready, and waits for one if there is nothing else to do.
-    fn poll(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
+    /// Asks the kernel which descriptors are ready, and waits for one if there is nothing else to do. Gives the time if
+    /// it was read and nothing has taken any since then.
+    fn poll(&self, this: &Bound<'_, Loop>) -> PyResult<Option<f64>> {
         let py = this.py();
         let busy = !self.ready.borrow().is_empty() || self.stopping.get();
         // Whether there is nothing the kernel could tell us.
         let unwatched = self.registry.borrow().is_empty() && !self.handles_signals.get();
         if busy && unwatched {
-            return Ok(());
+            return Ok(None);
         }
         self.leave_task(py)?;
+        if unwatched && let Some(now) = self.due_time(this)? {
+            return Ok(Some(now)); // a timer is due, and the kernel has nothing to tell
+        }
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {
@@ -167,7 +172,7 @@ impl Loop {
                 timeout = self.time_to_wait(this)?;
             }
             if timeout == Some(Duration::ZERO) && unwatched {
-                return Ok(()); // a timer is due, and the kernel has nothing to tell
+                return Ok(None); // a timer is due by now
             }
             timeout
         };
@@ -206,7 +211,7 @@ impl Loop {
         };
         events.clear();
         self.events.set(Some(events));
-        result
+        result.map(|()| None)
     }
 
     /// How long until there is something to do without an event; `None` is for ever.
@@ -214,6 +219,7 @@ impl Loop {
         if !self.ready.borrow().is_empty() {
             return Ok(Some(Duration::ZERO));
         }
+        self.settle_timers();
         let Some(deadline) = self.timers.borrow().next_deadline() else {
             return Ok(None);
         };

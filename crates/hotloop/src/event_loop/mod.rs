@@ -143,6 +143,8 @@ impl Kernel {
 pub(crate) struct Loop {
     pub(crate) ready: RefCell<ReadyQueue<Entry>>,
     pub(crate) timers: RefCell<Timers<Ref>>,
+    /// What the clock said when it was last read: a time that has come.
+    last_read: Cell<f64>,
     pub(crate) registry: RefCell<Registry<Watcher>>,
     /// Which native transport a descriptor belongs to; a transport takes itself out before it is freed.
     transports: RefCell<HashMap<RawFd, NonNull<ffi::PyObject>>>,
@@ -209,6 +211,7 @@ impl Loop {
         Ok(Self {
             ready: RefCell::new(ReadyQueue::new()),
             timers: RefCell::new(Timers::new()),
+            last_read: Cell::new(f64::NEG_INFINITY),
             registry: RefCell::new(Registry::new()),
             transports: RefCell::new(HashMap::new()),
             file_objects: RefCell::new(HashMap::new()),

@@ -40,14 +40,20 @@ pub(super) fn call_later<'py>(
     let (Some(delay), Some(call)) = (delay, call) else {
         return forward(py, slf, arguments, |base| &base.call_later);
     };
-    let when = match plain_number(&delay) {
+    match plain_number(&delay) {
         Some(delay) if !this.get().hooks.get().any(Hooks::TIME) => {
-            make::float(py, now_seconds() + delay)?.into_any()
+            let now = now_seconds();
+            this.get().last_read.set(now);
+            let deadline = now + delay;
+            let when = make::float(py, deadline)?.into_any();
+            this.get().schedule(this, deadline, when, call)
         }
         // Any other number: Python adds it to the time, and may answer with an error of its own.
-        _ => this.call_method0(intern!(py, "time"))?.add(delay)?,
-    };
-    this.get().schedule(this, when, call)
+        _ => {
+            let when = this.call_method0(intern!(py, "time"))?.add(delay)?;
+            this.get().schedule(this, seconds(&when)?, when, call)
+        }
+    }
 }
 
 /// `loop.call_at(when, callback, *args, context=None)`.
@@ -82,7 +88,8 @@ pub(super) fn call_at<'py>(
             (call.callback.bind(py), "call_at"),
         )?;
     }
-    this.get().schedule(this, when.to_owned(), call)
+    this.get()
+        .schedule(this, seconds(&when)?, when.to_owned(), call)
 }
 
 /// Reads `(when, callback, *args, context=None)` with any of the first two by name.
@@ -130,11 +137,11 @@ impl Loop {
     fn schedule(
         &self,
         this: &Bound<'_, Loop>,
+        deadline: f64,
         when: Bound<'_, PyAny>,
         call: Call,
     ) -> PyResult<Ref> {
         let py = this.py();
-        let deadline = seconds(&when)?;
         let timer = handles::new_timer(
             py,
             this,
@@ -153,10 +160,60 @@ impl Loop {
         if self.hooks.get().any(Hooks::TIME) {
             return this.call_method0(intern!(this.py(), "time"))?.extract();
         }
-        Ok(now_seconds())
+        let now = now_seconds();
+        self.last_read.set(now);
+        Ok(now)
     }
 
-    /// A timer is being cancelled; it stays on the heap until its turn or a compaction comes.
+    /// What the clock said when it was last read, if no more is needed to tell which timers are due: there is one, and
+    /// it was due then.
+    fn late_enough(&self) -> Option<f64> {
+        let timers = self.timers.borrow();
+        if timers.len() != 1 || self.hooks.get().any(Hooks::TIME) {
+            return None;
+        }
+        let read = self.last_read.get();
+        timers
+            .next_deadline()
+            .filter(|deadline| *deadline <= read)
+            .map(|_| read)
+    }
+
+    /// The time, if a timer is due.
+    pub(super) fn due_time(&self, this: &Bound<'_, Loop>) -> PyResult<Option<f64>> {
+        if self.hooks.get().any(Hooks::TIME) {
+            return Ok(None); // it is asked as often as asyncio asks it
+        }
+        self.settle_timers();
+        if let Some(read) = self.late_enough() {
+            return Ok(Some(read));
+        }
+        let Some(deadline) = self.timers.borrow().next_deadline() else {
+            return Ok(None);
+        };
+        let now = self.now(this)?;
+        Ok((deadline <= now || deadline.is_nan()).then_some(now))
+    }
+
+    /// Sorts in the timers that were set since the last time. Those that are cancelled already can be dropped instead.
+    ///
+    /// Rule P3 of the handles' pool: a timer that waits for longer than an iteration is tracked.
+    pub(super) fn settle_timers(&self) {
+        if !self.timers.borrow().is_unsettled() {
+            return;
+        }
+        let removed = self
+            .timers
+            .borrow_mut()
+            .settle(handles::is_cancelled, handles::track);
+        // A5: the queue is free again before the handles are dropped.
+        for timer in removed {
+            handles::set_unscheduled(&timer);
+            drop(handles::Queued::new(timer));
+        }
+    }
+
+    /// A timer is being cancelled; it stays in the queue until it is settled, or until its turn or a compaction comes.
     pub(crate) fn timer_cancelled(
         &self,
         this: &Bound<'_, Loop>,
@@ -170,8 +227,9 @@ impl Loop {
         Ok(())
     }
 
-    /// Takes cancelled timers off the heap: all of them when they are many, else those at its head.
+    /// Drops cancelled timers: all of them when they are many, else those that would be the next.
     pub(super) fn drop_cancelled_timers(&self) {
+        self.settle_timers();
         let mut removed = Vec::new();
         {
             let mut timers = self.timers.borrow_mut();
@@ -193,29 +251,29 @@ impl Loop {
         }
     }
 
-    /// Moves the timers that are due to the ready queue.
-    pub(super) fn take_due_timers(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
-        if self.timers.borrow().is_empty() {
+    /// Moves the timers that are due to the ready queue; `now` is the time if it has been read already.
+    pub(super) fn take_due_timers(&self, this: &Bound<'_, Loop>, now: Option<f64>) -> PyResult<()> {
+        self.settle_timers();
+        if self.timers.borrow().next_deadline().is_none() {
             return Ok(());
         }
-        let now = self.now(this)?;
-        let mut due = Vec::new();
-        {
+        let now = match now.or_else(|| self.late_enough()) {
+            Some(now) => now,
+            None => self.now(this)?,
+        };
+        loop {
             let mut timers = self.timers.borrow_mut();
-            while let Some(timer) = timers.pop_due(now) {
-                if handles::is_cancelled(&timer) {
-                    timers.note_cancelled_removed();
-                }
-                due.push(timer);
+            let Some(timer) = timers.pop_due(now) else {
+                return Ok(());
+            };
+            if handles::is_cancelled(&timer) {
+                timers.note_cancelled_removed();
             }
-        }
-        // A5: the mark may replace an object that somebody put there, so the heap is free again.
-        for timer in due {
+            drop(timers);
+            // A5: the mark may replace an object that somebody put there, so the queue is free again.
             handles::set_unscheduled(&timer);
-            let entry = super::Entry::Handle(handles::Queued::new(timer));
-            self.ready.borrow_mut().push(entry);
+            self.push_ready(super::Entry::Handle(handles::Queued::new(timer)));
         }
-        Ok(())
     }
 
     /// What assigning to `_scheduled` does. Timers that are not ours cannot stand on the native heap.
@@ -239,7 +297,12 @@ impl Loop {
         for (deadline, timer) in replacement {
             self.timers.borrow_mut().push(deadline, timer);
         }
-        drop(before);
+        drop(
+            before
+                .into_iter()
+                .map(handles::Queued::new)
+                .collect::<Vec<_>>(),
+        );
         Ok(())
     }
 }

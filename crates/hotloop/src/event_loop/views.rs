@@ -164,8 +164,9 @@ impl ScheduledView {
     /// Drop every timer.
     fn clear(&self, py: Python<'_>) {
         let before = self.0.bind(py).get().timers.borrow_mut().drain();
-        for timer in &before {
-            handles::set_unscheduled(timer);
+        for timer in before {
+            handles::set_unscheduled(&timer);
+            drop(handles::Queued::new(timer));
         }
     }
 }

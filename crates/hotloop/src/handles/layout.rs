@@ -13,7 +13,9 @@ use pyo3::types::PyType;
 
 use crate::python::heap_type::{check_offset, check_size};
 
-use super::{nesting, pool};
+use crate::python::guard::none;
+
+use super::{nesting, new_false, pool, replace};
 
 /// An `asyncio.Handle`.
 #[repr(C)]
@@ -128,6 +130,14 @@ pub(super) fn thread_safe_slots() -> Vec<(c_int, *mut c_void)> {
 }
 
 impl HandleObject {
+    /// Sets what hardly ever changes, in an object whose fields are null.
+    #[inline]
+    pub(super) fn set_defaults(&mut self, py: Python<'_>) {
+        self.cancelled = new_false();
+        self.repr = none(py).into_ptr();
+        self.source_traceback = none(py).into_ptr();
+    }
+
     fn fields(&mut self) -> [&mut *mut PyObject; 7] {
         [
             &mut self.callback,
@@ -152,11 +162,12 @@ unsafe fn free_handle(object: *mut PyObject) {
         let fields: *mut HandleObject = object.cast();
         ffi::PyObject_GC_UnTrack(object.cast());
         clear_weak_references(object);
-        clear_fields(&raw mut *fields);
+        empty(fields);
         let kind = ffi::Py_TYPE(object);
-        if pool::keep(fields) {
+        if pool::SOON.keep(fields) {
             ffi::Py_DECREF(kind.cast());
         } else {
+            clear_fields(fields);
             free(object);
         }
     }
@@ -173,10 +184,16 @@ unsafe fn free_timer(object: *mut PyObject) {
         let fields: *mut TimerHandleObject = object.cast();
         ffi::PyObject_GC_UnTrack(object.cast());
         clear_weak_references(object);
-        clear_fields(&raw mut (*fields).base);
-        ffi::Py_CLEAR(&raw mut (*fields).scheduled);
-        ffi::Py_CLEAR(&raw mut (*fields).when);
-        free(object);
+        empty(&raw mut (*fields).base);
+        drop_field(&raw mut (*fields).scheduled);
+        drop_field(&raw mut (*fields).when);
+        let kind = ffi::Py_TYPE(object);
+        if pool::TIMERS.keep(fields.cast()) {
+            ffi::Py_DECREF(kind.cast());
+        } else {
+            clear_fields(&raw mut (*fields).base);
+            free(object);
+        }
     }
 }
 
@@ -278,6 +295,34 @@ unsafe fn clear_references(fields: *mut HandleObject) {
         ffi::Py_CLEAR(&raw mut (*fields).event_loop);
         ffi::Py_CLEAR(&raw mut (*fields).source_traceback);
     }
+}
+
+/// Makes a handle that nobody can see any more what P4 of the pool describes.
+#[inline]
+unsafe fn empty(fields: *mut HandleObject) {
+    // SAFETY: A1, A4 by the callers. A field that the collector has emptied gets its value back.
+    unsafe {
+        let py = Python::assume_attached();
+        drop_field(&raw mut (*fields).callback);
+        drop_field(&raw mut (*fields).args);
+        drop_field(&raw mut (*fields).context);
+        drop_field(&raw mut (*fields).event_loop);
+        if (*fields).cancelled != ffi::Py_False() {
+            replace(&raw mut (*fields).cancelled, new_false());
+        }
+        for field in [&raw mut (*fields).repr, &raw mut (*fields).source_traceback] {
+            if *field != ffi::Py_None() {
+                replace(field, none(py).into_ptr());
+            }
+        }
+    }
+}
+
+/// Drops what a field of an object holds that nobody can see any more.
+#[inline]
+unsafe fn drop_field(field: *mut *mut PyObject) {
+    // SAFETY: A4 by the callers.
+    unsafe { ffi::Py_XDECREF(std::ptr::replace(field, std::ptr::null_mut())) };
 }
 
 /// Drops every reference of a handle that nobody can see any more.

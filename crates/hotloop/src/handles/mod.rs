@@ -101,6 +101,7 @@ fn make_thread_safe(base: &Bound<'_, PyType>) -> PyResult<ThreadSafe> {
 }
 
 /// A handle for `callback(*args)`, in `context` or in a copy of the current one.
+#[inline(always)]
 pub(crate) fn new_handle(
     py: Python<'_>,
     event_loop: &Bound<'_, Loop>,
@@ -111,8 +112,8 @@ pub(crate) fn new_handle(
     let kind = imports(py)?.handle_types.handle.as_ptr().cast();
     let context = context_or_snapshot(py, event_loop, context)?;
     // SAFETY: A4: `kind` is the type made for `HandleObject`.
-    let handle = unsafe { pool::allocate(py, kind)? };
-    fill(py, &handle, event_loop, callback, args, context);
+    let handle = unsafe { pool::SOON.allocate(py, kind)? };
+    fill(&handle, event_loop, callback, args, context);
     if !event_loop.get().thread_id.is_some() {
         track(&handle); // P3
     }
@@ -140,7 +141,8 @@ pub(crate) fn new_posted(
             py,
             ffi::PyType_GenericAlloc(thread_safe.kind.as_ptr().cast(), 0),
         )?;
-        fill(py, &handle, event_loop, callback, args, context);
+        fill(&handle, event_loop, callback, args, context);
+        (*handle.as_ptr().cast::<HandleObject>()).set_defaults(py);
         (*handle.as_ptr().cast::<ThreadSafeHandleObject>()).lock = lock.into_ptr();
         Ok(handle)
     }
@@ -157,16 +159,19 @@ pub(crate) fn new_timer(
 ) -> PyResult<Ref> {
     let kind = imports(py)?.handle_types.timer.as_ptr().cast();
     let context = context_or_snapshot(py, event_loop, context)?;
-    // SAFETY: A3 by `from_new`; A4: `kind` is the type made for `TimerHandleObject`, whose memory is zeroed. The
-    // collector may visit the object from now on: null fields are passed over.
-    unsafe {
-        let timer = Ref::from_new(py, ffi::PyType_GenericAlloc(kind, 0))?;
-        fill(py, &timer, event_loop, callback, args, context);
+    // SAFETY: A4: `kind` is the type made for `TimerHandleObject`. P4: the two fields are null.
+    let timer = unsafe {
+        let timer = pool::TIMERS.allocate(py, kind)?;
+        fill(&timer, event_loop, callback, args, context);
         let fields: *mut TimerHandleObject = timer.as_ptr().cast();
         (*fields).when = when.into_ptr();
         (*fields).scheduled = new_true();
-        Ok(timer)
+        timer
+    };
+    if !event_loop.get().thread_id.is_some() {
+        track(&timer); // P3
     }
+    Ok(timer)
 }
 
 /// Whether `object` is one of our types, so that [`run`] may take it.
@@ -214,21 +219,33 @@ fn cancel<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> 
     if is_cancelled(&handle) {
         return Ok(none(py));
     }
+    let debug = loop_of(py, &handle).is_some_and(|event_loop| {
+        event_loop
+            .cast::<Loop>()
+            .is_ok_and(|own| own.get().debug.get())
+    });
+    cancel_now(py, slf, debug)
+}
+
+/// The loop of a native handle, whatever it is.
+fn loop_of<'py>(py: Python<'py>, handle: &Ref) -> Option<Bound<'py, PyAny>> {
+    // SAFETY: A4 by the callers; A2: the field holds a reference or nothing.
+    unsafe {
+        let event_loop = (*handle.as_ptr().cast::<HandleObject>()).event_loop;
+        Bound::from_borrowed_ptr_or_opt(py, event_loop)
+    }
+}
+
+/// Cancels a native handle that is held by the caller.
+fn cancel_now<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>, debug: bool) -> PyResult<Ref> {
     // SAFETY: A4: `slf` is a native handle. A5: each field gets its new value before the old one is dropped.
     unsafe {
-        let fields: *mut HandleObject = handle.as_ptr().cast();
+        let fields: *mut HandleObject = slf.as_ptr().cast();
         replace(&raw mut (*fields).cancelled, new_true());
-        let event_loop = (*fields).event_loop;
-        if !event_loop.is_null() {
-            let event_loop = Borrowed::from_ptr(py, event_loop);
-            if event_loop
-                .cast::<Loop>()
-                .is_ok_and(|event_loop| event_loop.get().debug.get())
-            {
-                // As asyncio does it in debug mode: later reports can still name the callback.
-                let text = slf.repr()?;
-                replace(&raw mut (*fields).repr, text.into_ptr());
-            }
+        if debug {
+            // As asyncio does it in debug mode: later reports can still name the callback.
+            let text = slf.repr()?;
+            replace(&raw mut (*fields).repr, text.into_ptr());
         }
         let callback = std::mem::replace(&mut (*fields).callback, none(py).into_ptr());
         let args = std::mem::replace(&mut (*fields).args, none(py).into_ptr());
@@ -244,18 +261,15 @@ fn cancel_timer<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult
     if is_cancelled(&timer) {
         return Ok(none(py));
     }
-    // SAFETY: A4, A2: the reference is taken before anything else runs.
-    let event_loop = unsafe {
-        let event_loop = (*timer.as_ptr().cast::<TimerHandleObject>())
-            .base
-            .event_loop;
-        (!event_loop.is_null()).then(|| Ref::from_borrowed(event_loop))
+    let Some(event_loop) = loop_of(py, &timer) else {
+        return cancel(py, slf);
     };
-    if let Some(event_loop) = event_loop {
-        let event_loop = event_loop.bind(py).cast::<Loop>()?.to_owned();
-        event_loop.get().timer_cancelled(&event_loop, slf)?;
+    let event_loop = event_loop.cast::<Loop>()?;
+    event_loop.get().timer_cancelled(event_loop, slf)?;
+    if is_cancelled(&timer) {
+        return Ok(none(py)); // an overridden method of the loop has done it
     }
-    cancel(py, slf)
+    cancel_now(py, slf, event_loop.get().debug.get())
 }
 
 /// Stands before the slot of the base: nobody is shown a snapshot that others share (its rule S3).
@@ -309,6 +323,7 @@ unsafe extern "C" fn set_context(
     0
 }
 
+#[inline(always)]
 fn context_or_snapshot(
     py: Python<'_>,
     event_loop: &Bound<'_, Loop>,
@@ -317,25 +332,16 @@ fn context_or_snapshot(
     context.map_or_else(|| event_loop.get().snapshot.of_current(py), Ok)
 }
 
-/// Sets the fields that both kinds have.
-fn fill(
-    py: Python<'_>,
-    handle: &Ref,
-    event_loop: &Bound<'_, Loop>,
-    callback: Ref,
-    args: Ref,
-    context: Ref,
-) {
-    // SAFETY: A4: a new native handle, whose fields are null.
+/// Sets the fields that all kinds have and that differ.
+#[inline]
+fn fill(handle: &Ref, event_loop: &Bound<'_, Loop>, callback: Ref, args: Ref, context: Ref) {
+    // SAFETY: A4: a new native handle, whose fields of these names are null.
     unsafe {
         let fields: *mut HandleObject = handle.as_ptr().cast();
         (*fields).callback = callback.into_ptr();
         (*fields).args = args.into_ptr();
         (*fields).context = context.into_ptr();
         (*fields).event_loop = Ref::from(event_loop).into_ptr();
-        (*fields).cancelled = new_false();
-        (*fields).repr = none(py).into_ptr();
-        (*fields).source_traceback = none(py).into_ptr();
     }
 }
 

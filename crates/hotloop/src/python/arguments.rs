@@ -99,6 +99,7 @@ impl<'a, 'py> FastArguments<'a, 'py> {
 
     /// The only keyword's value if its name is `name` and there is no other. `None` means that there are
     /// keywords of another kind; `Some(None)` that there are none.
+    #[inline(always)]
     pub(crate) fn only_keyword(
         &self,
         name: &Bound<'py, PyAny>,
@@ -114,7 +115,16 @@ impl<'a, 'py> FastArguments<'a, 'py> {
     }
 
     /// The positional arguments from `start` on, as a tuple.
+    #[inline(always)]
     pub(crate) fn rest(&self, start: usize) -> PyResult<Ref> {
+        if self.positional <= start {
+            // SAFETY: A3 by `from_new`.
+            return unsafe { Ref::from_new(self.py, ffi::PyTuple_New(0)) };
+        }
+        self.packed(start)
+    }
+
+    fn packed(&self, start: usize) -> PyResult<Ref> {
         let rest = self.all[..self.positional].get(start..).unwrap_or_default();
         // SAFETY: A2: every argument gets a reference of its own before the tuple owns it; A3 by `from_new`.
         unsafe {
@@ -200,10 +210,12 @@ static KNOWN: [AtomicPtr<ffi::PyObject>; 2] = [const { AtomicPtr::new(std::ptr::
 
 /// Names in Python code and ours are both interned, so the same text is the same object; those that C code makes
 /// (`_asyncio` does) are not.
+#[inline]
 fn same_text(given: &Bound<'_, PyAny>, name: &Bound<'_, PyAny>) -> bool {
-    if given.as_ptr() == name.as_ptr() {
-        return true;
-    }
+    given.as_ptr() == name.as_ptr() || same_characters(given, name)
+}
+
+fn same_characters(given: &Bound<'_, PyAny>, name: &Bound<'_, PyAny>) -> bool {
     let [known_name, known_given] = &KNOWN;
     if known_given.load(Ordering::Relaxed) == given.as_ptr()
         && known_name.load(Ordering::Relaxed) == name.as_ptr()

@@ -24,22 +24,29 @@ pub(crate) fn call_in_context(
             // asyncio calls `context.run`, so anything with that method will do.
             return call_through_run(py, context, callable, args);
         }
-        if ffi::PyContext_Enter(context.as_ptr()) < 0 {
-            return Err(PyErr::fetch(py));
-        }
-        let result = if ffi::PyTuple_Check(args.as_ptr()) != 0 {
-            Ref::from_new(py, call_with_tuple(callable.as_ptr(), args.as_ptr()))
-        } else {
-            // `Handle._args` is an attribute like any other: `*args` of asyncio takes every iterable.
-            Ref::from_new(py, ffi::PySequence_Tuple(args.as_ptr())).and_then(|args| {
-                Ref::from_new(py, call_with_tuple(callable.as_ptr(), args.as_ptr()))
-            })
-        };
-        if ffi::PyContext_Exit(context.as_ptr()) < 0 {
-            return Err(PyErr::fetch(py));
-        }
-        result
     }
+    call_in_plain_context(py, context, callable, args)
+}
+
+/// The same in a context that is exactly of the built-in type.
+#[inline]
+pub(crate) fn call_in_plain_context(
+    py: Python<'_>,
+    context: &Ref,
+    callable: &Ref,
+    args: &Ref,
+) -> PyResult<Ref> {
+    within_context(py, context, || {
+        // SAFETY: A2: the caller holds both for the whole call; A3 by `from_new`.
+        unsafe {
+            if ffi::PyTuple_Check(args.as_ptr()) != 0 {
+                return Ref::from_new(py, call_with_tuple(callable.as_ptr(), args.as_ptr()));
+            }
+            // `Handle._args` is an attribute like any other: `*args` of asyncio takes every iterable.
+            let args = Ref::from_new(py, ffi::PySequence_Tuple(args.as_ptr()))?;
+            Ref::from_new(py, call_with_tuple(callable.as_ptr(), args.as_ptr()))
+        }
+    })
 }
 
 /// Calls `callable(argument)`, or `callable()`, in a context that is exactly of the built-in type.
@@ -57,7 +64,7 @@ pub(crate) fn call_in_exact_context(
         // ours to lend (`PY_VECTORCALL_ARGUMENTS_OFFSET`).
         unsafe {
             let result = match argument {
-                None => raw::PyObject_CallNoArgs(callable.as_ptr()),
+                None => raw::call_step(callable.as_ptr()),
                 Some(argument) => {
                     let mut args = [std::ptr::null_mut(), argument.as_ptr()];
                     let count = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
@@ -82,6 +89,7 @@ pub(crate) fn copy_context(py: Python<'_>) -> PyResult<Ref> {
 }
 
 /// Runs `body` in `context`.
+#[inline]
 pub(crate) fn within_context<R>(
     py: Python<'_>,
     context: &Ref,
@@ -156,12 +164,9 @@ unsafe fn call_with_tuple(
     // SAFETY: A2 by the caller. The items of a tuple lie in one array, and the tuple is held during the call.
     unsafe {
         let count = ffi::PyTuple_GET_SIZE(args);
-        if count == 0 {
-            return raw::PyObject_CallNoArgs(callable);
-        }
         let items =
             (&raw const (*args.cast::<ffi::PyTupleObject>()).ob_item).cast::<*mut ffi::PyObject>();
-        raw::PyObject_Vectorcall(callable, items, count.unsigned_abs(), std::ptr::null_mut())
+        raw::call_function(callable, items, count.unsigned_abs())
     }
 }
 

@@ -11,6 +11,8 @@
 //! a loop, [`thread_end`](super::thread_end) guards those, too. What is left are cold calls by other daemon threads: a
 //! task of ours on a loop of others, say, whose done-callback's `__eq__` is where the interpreter ends.
 
+use pyo3::ffi::{self, PyObject};
+
 /// While it is alive, unwinding that is not a panic ends here, and the thread with it.
 pub(crate) struct Hang(());
 
@@ -34,6 +36,69 @@ impl Drop for Hang {
         }
     }
 }
+
+/// Calls with positional arguments: a function written in Python is entered directly.
+///
+/// `PyObject_Vectorcall` looks up how each type is called, and checks that what C code returns agrees with the exception
+/// that it has set. A `PyFunction` says itself how it is called (`func_vectorcall`), and the interpreter does agree.
+///
+/// # Safety
+/// As `PyObject_Vectorcall`.
+#[inline]
+pub(crate) unsafe fn call_function(
+    callable: *mut PyObject,
+    args: *const *mut PyObject,
+    count: usize,
+) -> *mut PyObject {
+    let names = std::ptr::null_mut();
+    // SAFETY: by the caller; the type says that the struct is a `PyFunctionObject`. Only the declared convention of the
+    // function differs: it may unwind (A7).
+    unsafe {
+        if ffi::Py_TYPE(callable) == &raw mut ffi::PyFunction_Type
+            && let Some(entry) = (*callable.cast::<ffi::PyFunctionObject>()).vectorcall
+        {
+            let entry = std::mem::transmute::<ffi::vectorcallfunc, Entry>(entry);
+            return Hang::around(|| entry(callable, args, count, names));
+        }
+        PyObject_Vectorcall(callable, args, count, names)
+    }
+}
+
+/// Calls without arguments; a type that has only `tp_call`, as the step objects of asyncio's C task have, is asked
+/// itself.
+///
+/// `PyObject_CallNoArgs` comes to the same by way of an argument tuple that it looks up, a check of the depth of C calls
+/// (the loop is at its bottom), and a check of the result as in [`call_function`].
+///
+/// # Safety
+/// As `PyObject_CallNoArgs`.
+#[inline]
+pub(crate) unsafe fn call_step(callable: *mut PyObject) -> *mut PyObject {
+    // SAFETY: by the caller; A2: the empty tuple is a static object of the interpreter. As above: the call may unwind.
+    unsafe {
+        let kind = ffi::Py_TYPE(callable);
+        if ffi::PyType_HasFeature(kind, ffi::Py_TPFLAGS_HAVE_VECTORCALL) == 0
+            && let Some(call) = (*kind).tp_call
+        {
+            let call = std::mem::transmute::<ffi::ternaryfunc, Ternary>(call);
+            let empty = ffi::PyTuple_New(0);
+            let result = Hang::around(|| call(callable, empty, std::ptr::null_mut()));
+            ffi::Py_DECREF(empty);
+            return result;
+        }
+        PyObject_CallNoArgs(callable)
+    }
+}
+
+type Ternary =
+    unsafe extern "C-unwind" fn(*mut PyObject, *mut PyObject, *mut PyObject) -> *mut PyObject;
+
+type Entry = unsafe extern "C-unwind" fn(
+    *mut PyObject,
+    *const *mut PyObject,
+    usize,
+    *mut PyObject,
+) -> *mut PyObject;
 
 #[cfg(Py_3_14)]
 pub(crate) use pyo3::ffi::{

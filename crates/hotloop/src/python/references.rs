@@ -5,6 +5,7 @@
 //! [`Ref`] is dropped only where the thread is attached (rule A1), so it gives its reference back at once.
 
 use std::cell::Cell;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use pyo3::ffi;
@@ -144,10 +145,11 @@ impl RefSlot {
     }
 
     /// Looks at the stored reference; `look` must not run Python code.
+    #[inline]
     pub(crate) fn peek<R>(&self, look: impl FnOnce(Option<&Ref>) -> R) -> R {
-        let value = self.0.take();
-        let result = look(value.as_ref());
-        self.0.set(value);
-        result
+        // SAFETY: what is copied is never dropped, and what the place holds stays there while `look` runs: only this
+        // thread can touch it, and only by running Python code could it come to do so (A1, A5).
+        let value = ManuallyDrop::new(unsafe { std::ptr::read(self.0.as_ptr()) });
+        look(value.as_ref())
     }
 }

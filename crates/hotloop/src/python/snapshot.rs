@@ -9,14 +9,14 @@
 //! - **S1.** `pristine` is never entered: what is in it is what the handles were promised. A context's content is one
 //!   immutable mapping (`ctx_vars`, `Python/context.c`), so two contexts have the same content if that pointer is the
 //!   same, and `pristine` keeps the mapping alive, so that no other can come to lie at its address.
-//! - **S2.** `working` is entered only by [`Snapshot::call`], by one call at a time (`running`), and only while it has
-//!   the content of `pristine`. After the call it is dropped if it was changed, or if anybody else refers to it.
+//! - **S2.** `working` is entered only by [`Snapshot::call`], which takes it out of its place for that time, and only
+//!   while it has the content of `pristine`. After the call it is put back, but dropped if it was changed, or if anybody
+//!   else refers to it.
 //! - **S3.** Python code never sees either: whoever asks a handle for its context is given a copy of its own.
 //! - **S4.** The two places that CPython does not export, the thread's current context and a context's content, are
 //!   read at offsets that [`layout`] has tried out on live objects when the module was imported. On a Python where
 //!   the trial fails every handle has its own copy, as in asyncio.
 
-use std::cell::Cell;
 use std::sync::OnceLock;
 
 use pyo3::ffi::{self, PyObject};
@@ -30,7 +30,6 @@ use super::{Ref, RefSlot, call};
 pub(crate) struct Snapshot {
     pristine: Ref,
     working: RefSlot,
-    running: Cell<bool>,
 }
 
 // SAFETY: A1: used only by the thread that holds the interpreter.
@@ -77,35 +76,21 @@ impl Snapshot {
         callable: &Ref,
         args: &Ref,
     ) -> Result<Ref, (PyErr, Option<Ref>)> {
-        let known = self.working.get(py).filter(|_| !self.running.get());
-        let working = match known {
+        // A callback that runs the loop again finds none, and has one of its own.
+        let working = match self.working.take() {
             Some(working) => working,
             None => self.copy(py).map_err(|error| (error, None))?,
         };
-        if self.running.get() {
-            // A callback that runs the loop again: S2.
-            return call::call_in_context(py, &working, callable, args)
-                .map_err(|error| (error, Some(working)));
-        }
-        self.running.set(true);
-        let result = call::call_in_context(py, &working, callable, args);
-        self.running.set(false);
-        let own = 1 + isize::from(self.working.is_some());
+        let result = match call::call_in_plain_context(py, &working, callable, args) {
+            Ok(result) => result,
+            Err(error) => return Err((error, Some(working))),
+        };
         // SAFETY: A2: both are held.
         let clean = unsafe {
             content(working.as_ptr()) == content(self.pristine.as_ptr())
-                && ffi::Py_REFCNT(working.as_ptr()) == own
+                && ffi::Py_REFCNT(working.as_ptr()) == 1
         };
-        let result = match result {
-            Ok(result) => result,
-            Err(error) => {
-                drop(self.working.take());
-                return Err((error, Some(working)));
-            }
-        };
-        if !clean {
-            drop(self.working.take());
-        } else if !self.working.is_some() {
+        if clean {
             drop(self.working.replace(Some(working)));
         }
         Ok(result)
@@ -118,6 +103,7 @@ pub(crate) struct LastSnapshot(RefSlot);
 
 impl LastSnapshot {
     /// What stands for a copy of the current context: a snapshot of it, or a plain copy.
+    #[inline]
     pub(crate) fn of_current(&self, py: Python<'_>) -> PyResult<Ref> {
         let Some(layout) = layout() else {
             return call::copy_context(py);
@@ -135,13 +121,17 @@ impl LastSnapshot {
             let same = unsafe { content(snapshot.pristine.as_ptr()) } == now;
             same.then(|| last.map(|last| last.clone_ref(py)))?
         });
-        if let Some(known) = known {
-            return Ok(known);
+        match known {
+            Some(known) => Ok(known),
+            None => self.take_new(py),
         }
+    }
+
+    #[cold]
+    fn take_new(&self, py: Python<'_>) -> PyResult<Ref> {
         let snapshot = Snapshot {
             pristine: call::copy_context(py)?,
             working: RefSlot::default(),
-            running: Cell::new(false),
         };
         let snapshot = Ref::from(Bound::new(py, snapshot)?);
         drop(self.0.replace(Some(snapshot.clone_ref(py))));
