@@ -175,9 +175,10 @@ impl Loop {
     /// Takes everything out of the queue, for the caller to drop.
     pub(super) fn empty_ready(&self, py: Python<'_>) -> PyResult<VecDeque<Entry>> {
         let before = self.ready.borrow_mut().clear();
-        let again = before.iter().fold(Ok(()), |again, entry| {
-            again.and(self.report_again(py, entry))
-        });
+        let mut again = Ok(());
+        for entry in &before {
+            again = again.and(self.report_again(py, entry));
+        }
         again.map(|()| before)
     }
 
