@@ -159,7 +159,7 @@ class Attack:
         if self.scenario != "lifecycle":
             loop = self.make_loop()
             loop.set_exception_handler(self.handle)
-            loop.call_later(GIVE_UP, loop.stop)
+            loop.call_later(HANG if plan is None else GIVE_UP, loop.stop)
         run = SCENARIOS[self.scenario]
         self.loop = loop
         helper = None

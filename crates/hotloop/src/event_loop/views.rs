@@ -97,15 +97,16 @@ impl ReadyView {
         let this = self.0.bind(py);
         let entry = this.get().ready.borrow_mut().pop();
         let entry = entry.ok_or_else(|| PyIndexError::new_err(Words("pop from an empty deque")))?;
-        this.get().report_again(py, &entry);
+        this.get().report_again(py, &entry)?;
         Ok(entry.into_handle(this)?.into_bound(py))
     }
 
     /// Drop everything.
-    fn clear(&self, py: Python<'_>) {
+    fn clear(&self, py: Python<'_>) -> PyResult<()> {
         let this = self.0.bind(py).get();
-        let before = this.empty_ready(py);
+        let before = this.empty_ready(py)?;
         drop(before);
+        Ok(())
     }
 }
 
@@ -173,19 +174,21 @@ impl ScheduledView {
 
 impl Loop {
     /// Takes everything out of the queue, for the caller to drop.
-    pub(super) fn empty_ready(&self, py: Python<'_>) -> VecDeque<Entry> {
+    pub(super) fn empty_ready(&self, py: Python<'_>) -> PyResult<VecDeque<Entry>> {
         let before = self.ready.borrow_mut().clear();
+        let mut again = Ok(());
         for entry in &before {
-            self.report_again(py, entry);
+            again = again.and(self.report_again(py, entry));
         }
-        before
+        again.map(|()| before)
     }
 
     /// Somebody took this entry out of the queue, and may forget it: a descriptor that was asked for once is asked for
     /// again, because asyncio watches it until it is served.
-    fn report_again(&self, py: Python<'_>, entry: &Entry) {
-        if let Entry::Ready(token, _) = entry {
-            self.rearm(py, token.fd());
+    fn report_again(&self, py: Python<'_>, entry: &Entry) -> PyResult<()> {
+        match entry {
+            Entry::Ready(token, _) => self.rearm(py, token.fd()),
+            _ => Ok(()),
         }
     }
 }
