@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextvars
 import gc
 import os
@@ -225,3 +226,35 @@ def test_a_signal_pair_that_is_given_up_while_it_is_read_is_not_read_again(loop)
         assert own.seen == 256
     finally:
         own.close()
+
+
+def test_what_is_thrown_out_of_the_ready_queue_is_reported_again_to_a_sock_call(loop, pair):
+    """As on asyncio, which watches a descriptor until it is served: an emptied queue only delays."""
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    def pop(loop):
+        loop._ready.popleft()
+
+    def clear(loop):
+        loop._ready.clear()
+
+    def replace(loop):
+        loop._ready = collections.deque()
+
+    ours, theirs = pair
+    for throw_out in (clear, pop, replace):
+        receiving = loop.create_task(loop.sock_recv(ours, 10))
+        run_once(loop)
+        theirs.send(b"x")
+        loop.call_soon(interrupt)  # ends the iteration before what it has found readable is run
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+        assert len(loop._ready) == 1
+        throw_out(loop)
+        assert not loop._ready
+        for _ in range(4):
+            run_once(loop)
+        assert receiving.done(), throw_out.__name__
+        assert receiving.result() == b"x"

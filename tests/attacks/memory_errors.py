@@ -143,6 +143,7 @@ class Attack:
         self.judge(error)
         if last == 0:  # whether anything was refused is seen by the outcome alone
             self.reached = error is not None or bool(self.reported)
+        error = None  # its traceback holds what was open
         if self.attempt(None) is not None:
             self.fault("the same without a fault failed")
         faulthandler.cancel_dump_traceback_later()
@@ -158,7 +159,7 @@ class Attack:
         if self.scenario != "lifecycle":
             loop = self.make_loop()
             loop.set_exception_handler(self.handle)
-            loop.call_later(GIVE_UP, loop.stop)
+            loop.call_later(HANG if plan is None else GIVE_UP, loop.stop)
         run = SCENARIOS[self.scenario]
         self.loop = loop
         helper = None

@@ -344,6 +344,27 @@ def test_the_check_catches_a_descriptor_that_is_left_open():
         loop.close()
 
 
+def test_a_wait_that_cannot_be_renewed_ends_with_the_error():
+    """Found by faults at random: the wait was lost, and nobody ever woke."""
+    loop = helpers.new_loop()
+    ours, theirs = socket.socketpair()
+    try:
+        with ours, theirs:
+            ours.setblocking(False)
+            sending = loop.create_task(loop.sock_sendall(ours, b"x" * 10_000_000))
+            helpers.run_once(loop)
+            _core._faults_arm("epoll_modify", 0, errno.ENOMEM)
+            theirs.recv(1_000_000)
+            for _ in range(5):
+                helpers.run_once(loop)
+            assert sending.done()
+            error = sending.exception()
+            assert isinstance(error, OSError)
+            assert error.errno == errno.ENOMEM
+    finally:
+        loop.close()
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_faults_at_random(name, tmp_path, attack_seed, attack_rounds):
     choose = random.Random(attack_seed)

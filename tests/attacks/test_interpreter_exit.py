@@ -184,6 +184,41 @@ other.call_soon(again)
 threading.Thread(target=other.run_forever, daemon=True).start()
 time.sleep(0.01)
 """,
+    "loops in other threads, busy in code of the program that the loop calls now and then": """
+def work():
+    for _ in range(300): pass
+def spin(other, callback):
+    def again():
+        other.call_soon(again)
+        callback()
+    other.call_soon(again)
+    threading.Thread(target=keep(other).run_forever, daemon=True).start()
+def raising():
+    raise ValueError
+class Own(type(loop)):
+    def _run_once(self): work(); super()._run_once()
+    def time(self): work(); return super().time()
+class Late:
+    def __del__(self): work()
+    def __repr__(self): work(); return "late"
+    def __call__(self): pass
+class Socket(socket.socket):
+    def recv(self, size): work(); return super().recv(size)
+    def send(self, data): work(); return super().send(data)
+spin(module.new_event_loop(), raising)
+kept[-1].set_exception_handler(lambda *of: work())
+spin(own := Own(), lambda: own.call_later(0, int))
+spin(other := module.new_event_loop(), lambda: other.call_soon(Late()))
+spin(looked_at := module.new_event_loop(), lambda: (looked_at.call_soon(Late()), repr(looked_at._ready)))
+async def exchange():
+    while True:
+        await by_method.sock_sendall(ours, b"x"); await by_method.sock_recv(theirs, 1)
+ours, theirs = (keep(Socket(fileno=end.detach())) for end in socket.socketpair())
+ours.setblocking(False); theirs.setblocking(False)
+by_method = module.new_event_loop(); keep(by_method.create_task(exchange()))
+spin(by_method, int)
+time.sleep(0.02)
+""",
     "a thread that posts": """
 def post():
     while True:

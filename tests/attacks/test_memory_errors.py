@@ -8,26 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from memory_scenarios import SCENARIOS
 
 pytestmark = pytest.mark.hotloop_only
 pytest.importorskip("_testcapi", reason="this Python has no _testcapi to refuse memory with")
 
 PROGRAM = Path(__file__).with_name("memory_errors.py")
-SCENARIOS = [
-    "lifecycle",
-    "callbacks",
-    "readers",
-    "echo",
-    "servers",
-    "datagrams",
-    "sockets",
-    "pipes",
-    "tls-direct",
-    "tls-bio",
-    "start-tls",
-    "tasks",
-    "streams",
-]
 
 
 def attack(*arguments):

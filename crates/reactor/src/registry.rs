@@ -104,13 +104,20 @@ impl<W> Registry<W> {
     }
 
     /// Go on waiting after an event that came to [`Registry::watch_once`].
-    pub fn rearm(&mut self, poller: &Poller, fd: RawFd) {
+    ///
+    /// # Errors
+    /// `ENOMEM`: epoll_ctl(2). No event will come then. That the descriptor is closed is no error: nothing can come.
+    pub fn rearm(&mut self, poller: &Poller, fd: RawFd) -> io::Result<()> {
         let Some(slot) = self.slot_mut(fd) else {
-            return;
+            return Ok(());
         };
-        if slot.registration == Registration::Once {
-            let token = Token::new(fd, slot.generation);
-            ignore(poller.modify(fd, token, slot.interest().once()));
+        if slot.registration != Registration::Once {
+            return Ok(());
+        }
+        let token = Token::new(fd, slot.generation);
+        match poller.modify(fd, token, slot.interest().once()) {
+            Err(error) if is(&error, Errno::NOENT) || is(&error, Errno::BADF) => Ok(()),
+            result => result,
         }
     }
 

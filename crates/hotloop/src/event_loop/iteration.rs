@@ -12,7 +12,7 @@ use crate::errors::os_error;
 use crate::handles;
 use crate::imports::imports;
 use crate::python::guard::caught;
-use crate::python::{Ref, call};
+use crate::python::{Ref, call, thread_end};
 use crate::tasks;
 
 use super::hooks::{Hooks, run_is_replaced};
@@ -29,7 +29,7 @@ const UNCHECKED_ITERATIONS: u32 = 16;
 impl Loop {
     /// Run iterations until `stop()` was called; the middle of `run_forever()`.
     fn _run_until_stopped(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let result = caught(|| slf.get().run_until_stopped(slf));
+        let result = thread_end::prevented(|| caught(|| slf.get().run_until_stopped(slf)));
         let result = result.and(slf.get().leave_task(slf.py()));
         // `_run_forever_cleanup` does this, too; but it is Python code, which an interrupt can cut short, and a loop that
         // is marked as running for ever is of no use to anybody.
@@ -43,7 +43,7 @@ impl Loop {
 
     /// Run one iteration.
     fn _run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let result = caught(|| slf.get().iterate(slf));
+        let result = thread_end::prevented(|| caught(|| slf.get().iterate(slf)));
         result.and(slf.get().leave_task(slf.py()))
     }
 }

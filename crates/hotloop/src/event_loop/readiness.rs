@@ -188,9 +188,9 @@ impl Loop {
         kernel: &Kernel,
         events: &[Event],
     ) -> PyResult<()> {
-        let processed = self.pass_on(this, kernel, events);
+        let mut processed = self.pass_on(this, kernel, events);
         for event in events {
-            self.rearm(this.py(), event.token.fd());
+            processed = processed.and(self.rearm(this.py(), event.token.fd()));
         }
         processed
     }

@@ -112,7 +112,7 @@ impl Loop {
         for handle in handles.try_iter()? {
             entries.push(slf.get().entry_of(&handle?)?);
         }
-        let before = slf.get().ready.borrow_mut().clear();
+        let before = slf.get().empty_ready(slf.py())?;
         for entry in entries {
             slf.get().ready.borrow_mut().push(entry);
         }

@@ -2,6 +2,8 @@
 //!
 //! nest_asyncio, prompt_toolkit and test helpers look at their length, walk over them, append, pop and clear.
 
+use std::collections::VecDeque;
+
 use pyo3::exceptions::PyIndexError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -95,14 +97,16 @@ impl ReadyView {
         let this = self.0.bind(py);
         let entry = this.get().ready.borrow_mut().pop();
         let entry = entry.ok_or_else(|| PyIndexError::new_err(Words("pop from an empty deque")))?;
+        this.get().report_again(py, &entry)?;
         Ok(entry.into_handle(this)?.into_bound(py))
     }
 
     /// Drop everything.
-    fn clear(&self, py: Python<'_>) {
+    fn clear(&self, py: Python<'_>) -> PyResult<()> {
         let this = self.0.bind(py).get();
-        let before = this.ready.borrow_mut().clear();
+        let before = this.empty_ready(py)?;
         drop(before);
+        Ok(())
     }
 }
 
@@ -163,6 +167,26 @@ impl ScheduledView {
         let before = self.0.bind(py).get().timers.borrow_mut().drain();
         for timer in &before {
             handles::set_unscheduled(timer);
+        }
+    }
+}
+
+impl Loop {
+    /// Takes everything out of the queue, for the caller to drop.
+    pub(super) fn empty_ready(&self, py: Python<'_>) -> PyResult<VecDeque<Entry>> {
+        let before = self.ready.borrow_mut().clear();
+        let again = before.iter().fold(Ok(()), |again, entry| {
+            again.and(self.report_again(py, entry))
+        });
+        again.map(|()| before)
+    }
+
+    /// Somebody took this entry out of the queue, and may forget it: a descriptor that was asked for once is asked for
+    /// again, because asyncio watches it until it is served.
+    fn report_again(&self, py: Python<'_>, entry: &Entry) -> PyResult<()> {
+        match entry {
+            Entry::Ready(token, _) => self.rearm(py, token.fd()),
+            _ => Ok(()),
         }
     }
 }

@@ -307,10 +307,15 @@ impl Loop {
     }
 
     /// Waits for another event.
-    pub(super) fn rearm(&self, py: Python<'_>, fd: RawFd) {
-        if let Ok(kernel) = self.kernel(py) {
-            self.registry.borrow_mut().rearm(&kernel.poller, fd);
-        }
+    ///
+    /// # Errors
+    /// `OSError` if the kernel cannot: then none will come.
+    pub(super) fn rearm(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
+        let Ok(kernel) = self.kernel(py) else {
+            return Ok(());
+        };
+        let rearmed = self.registry.borrow_mut().rearm(&kernel.poller, fd);
+        rearmed.or_raise(py)
     }
 
     fn put(

@@ -19,7 +19,8 @@
 //! - **A6 no unwind.** A function called by the interpreter runs its body inside [`guard`], so that a panic
 //!   becomes a Python exception.
 //! - **A7 no other unwinding.** A call that runs a program's code may be where CPython ends a daemon thread by
-//!   unwinding its stack (up to 3.13). The hot ones go through [`raw`], which stops that before it reaches other frames.
+//!   unwinding its stack (up to 3.13). A thread that runs a loop is not unwound at all ([`thread_end`]); for others, the
+//!   hot calls go through [`raw`], which stops the unwinding before it reaches other frames.
 //! - **A8 descriptors.** A bare number is borrowed as a descriptor only if it is not negative, and while the object
 //!   that owns it is held (A2). Python code can close it all the same: what is borrowed goes into system calls alone,
 //!   which answer `EBADF` then, as `os.read` would.
@@ -35,6 +36,7 @@ pub(crate) mod make;
 pub(crate) mod raw;
 pub(crate) mod references;
 pub(crate) mod snapshot;
+pub(crate) mod thread_end;
 
 pub(crate) use arguments::FastArguments;
 pub(crate) use buffer::Buffer;

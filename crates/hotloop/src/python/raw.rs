@@ -7,9 +7,9 @@
 //! [`Hang`] around it, which the unwinding meets first: the thread waits there until the process is gone. From 3.14 on
 //! CPython does the same by itself (<https://github.com/python/cpython/issues/87135>).
 //!
-//! PyO3 guards the taking of the interpreter in this way, but not the calls in which CPython takes it. Calls through
-//! PyO3 that are not hot are not guarded here either: there it is [`Hang`] in `guard` and in the loop's run that keeps
-//! the process from aborting.
+//! PyO3 guards the taking of the interpreter in this way, but not the calls in which CPython takes it. While a thread runs
+//! a loop, [`thread_end`](super::thread_end) guards those, too. What is left are cold calls by other daemon threads: a
+//! task of ours on a loop of others, say, whose done-callback's `__eq__` is where the interpreter ends.
 
 /// While it is alive, unwinding that is not a panic ends here, and the thread with it.
 pub(crate) struct Hang(());

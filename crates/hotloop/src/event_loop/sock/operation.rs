@@ -125,12 +125,14 @@ impl Operation {
             }
             // The socket may have been closed since the event, and its number be another's: ask again, as asyncio does.
             let socket = operation.socket.bind(py);
-            let tried = super::fileno(&socket).and_then(|fd| operation.kind.try_once(&socket, fd));
+            let tried = super::fileno(&socket)
+                .and_then(|fd| operation.kind.try_once(&socket, fd))
+                .and_then(|done| match done {
+                    None => this.get().rearm(py, fd).map(|()| None),
+                    done => Ok(done),
+                });
             match tried {
-                Ok(None) => {
-                    this.get().rearm(py, fd);
-                    Ok(())
-                }
+                Ok(None) => Ok(()),
                 Ok(Some(result)) => {
                     let stopped = stop();
                     let set = intern!(py, "set_result");
@@ -147,7 +149,8 @@ impl Operation {
             }
         });
         if result.is_err() {
-            this.get().rearm(py, fd); // if it still waits
+            let rearmed = this.get().rearm(py, fd); // if it still waits
+            return result.and(rearmed);
         }
         result
     }
