@@ -6,7 +6,7 @@
 PYTHON ?= python3
 # `checked` (optimised a little, every assertion on) for tests; `release` for demo and benchmarks.
 PROFILE ?= checked
-# Seconds that `make soak` takes; cross-talk gets half of them.
+# Seconds that `make soak` takes; cross-talk gets two fifths of them.
 SOAK_SECONDS ?= 3600
 # Passed to the program that the target runs, e.g. make bench ARGS='--only call_soon'.
 ARGS ?=

@@ -19,7 +19,7 @@ import struct
 import sys
 from typing import Any
 
-from attack_program import finish, make_loop, option_parser
+from attack_program import end_if_it_hangs, finish, make_loop, option_parser, parse
 
 BACKLOG = 100
 #: What may be accepted between two ticks.
@@ -112,8 +112,9 @@ def main(argv: list[str]) -> int:
     """Run the flood; return the exit status."""
     parser = option_parser(__doc__, "accept as long as somebody comes")
     parser.add_argument("--seconds", type=float, default=5)
-    arguments = parser.parse_args(argv)
-    loop = make_loop(arguments.loop)
+    arguments = parse(parser, argv)
+    end_if_it_hangs(arguments.seconds)
+    loop = make_loop(arguments.loop, arguments.native_tasks)
     attack = Flood(loop)
     try:
         loop.run_until_complete(attack.run(arguments.seconds, arguments.break_it))

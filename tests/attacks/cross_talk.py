@@ -278,6 +278,7 @@ def main(argv: list[str]) -> int:
     arguments = parse(parser, argv)
     end_if_it_hangs(arguments.seconds + PATIENCE)
     loop = make_loop(arguments.loop, arguments.native_tasks)
+    loop.run_until_complete(asyncio.sleep(0))  # some loops open what they need when they first run
     before = count_descriptors()
     with tempfile.TemporaryDirectory() as directory:
         attack = Attack(loop, arguments.seed, arguments.break_it, directory)

@@ -453,6 +453,7 @@ def main(argv: list[str]) -> int:
     warnings.simplefilter("error")
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # the relay writes to what was reset
     loop = make_loop(arguments.loop, arguments.native_tasks)
+    loop.run_until_complete(asyncio.sleep(0))  # some loops open what they need when they first run
     before = count_descriptors()
     attack = Attack(loop, arguments.seed, arguments.break_it)
     sys.unraisablehook = lambda what: attack.problems.update([f"unraisable: {what.exc_value!r}"])
