@@ -101,8 +101,8 @@ pub(super) const SET_LIMITS: &CStr = c"set_write_buffer_limits($self, /, high=No
 Set the marks of flow control, in bytes.
 
 protocol.pause_writing() is called when more than high bytes wait, resume_writing() at low or less.
-None means 64 KiB for high and a quarter of high for low. Raises ValueError unless
-high >= low >= 0. As asyncio.WriteTransport.set_write_buffer_limits().";
+None means for high four times low, or 64 KiB if both are None; for low a quarter of high. Raises
+ValueError unless high >= low >= 0. As asyncio.WriteTransport.set_write_buffer_limits().";
 
 pub(super) const GET_LIMITS: &CStr = c"get_write_buffer_limits($self, /)
 --
@@ -138,6 +138,14 @@ Write bytes; what the pipe does not take now is queued, and flow control counts 
 
 data is bytes, bytearray or memoryview. Raises AssertionError for another type. A pipe that nobody
 reads is not raised: protocol.connection_lost() is told of it. As asyncio.WriteTransport.write().";
+
+pub(super) const CLOSE_READ_PIPE: &CStr = c"close($self, /)
+--
+
+Stop reading and close the pipe.
+
+protocol.connection_lost(None) is called in a later iteration of the loop, once. Raises nothing; a
+second call does nothing. As asyncio.BaseTransport.close().";
 
 pub(super) const CLOSE_WRITE_PIPE: &CStr = c"write_eof($self, /)
 --
@@ -185,8 +193,8 @@ pub(super) const TLS_SET_READ_LIMITS: &CStr =
 
 Set the marks between which received data may wait, in bytes.
 
-None means 256 KiB for high and a quarter of high for low. Raises ValueError unless
-high >= low >= 0. As the transport of asyncio.sslproto.";
+None means for high four times low, or 256 KiB if both are None; for low a quarter of high. Raises
+ValueError unless high >= low >= 0. As the transport of asyncio.sslproto.";
 
 pub(super) const TLS_GET_READ_LIMITS: &CStr = c"get_read_buffer_limits($self, /)
 --

@@ -83,7 +83,7 @@ pub(super) mod of_read_pipe {
             method_noargs!(c"is_reading", docs::IS_READING, is_reading),
             method_noargs!(c"pause_reading", docs::PAUSE_READING, pause_reading),
             method_noargs!(c"resume_reading", docs::RESUME_READING, resume_reading),
-            method_noargs!(c"close", docs::CLOSE, close_reading),
+            method_noargs!(c"close", docs::CLOSE_READ_PIPE, close_reading),
             method_noargs!(c"_read_ready", c"Read once.", read_once),
             method_one!(c"_close", c"Close with an exception or None.", close_reading_with),
             method_fast!(c"_fatal_error", c"_fatal_error($self, /, exc, message='Fatal error on pipe transport')\n--\n\nReport and close.", reading_failed),
