@@ -22,6 +22,7 @@ use super::hooks::Hooks;
 use super::servers::Listener;
 use super::sock::Operation;
 use super::subprocesses::Child;
+use crate::python::make;
 use crate::python::make::Words;
 
 /// Who waits for a descriptor in one direction.
@@ -463,6 +464,24 @@ impl Loop {
         }
         this.call_method1(intern!(py, "_ensure_fd_no_transport"), (object,))
             .map(drop)
+    }
+
+    /// The same for a descriptor's number.
+    pub(super) fn ensure_number_is_free(&self, this: &Bound<'_, Loop>, fd: RawFd) -> PyResult<()> {
+        let py = this.py();
+        if !self.hooks.get().any(Hooks::ENSURE_FD_NO_TRANSPORT)
+            && !self.transports.borrow().contains_key(&fd)
+        {
+            let known = this.getattr(intern!(py, "_transports"))?;
+            let known = known.getattr(intern!(py, "data"))?;
+            if known
+                .cast_exact::<PyDict>()
+                .is_ok_and(|known| known.is_empty())
+            {
+                return Ok(());
+            }
+        }
+        self.ensure_no_transport(this, &make::number(py, fd.into())?)
     }
 
     /// `RuntimeError('Event loop is closed')` if it is.
