@@ -1,6 +1,8 @@
 """Reading: ``pause_reading``, ``resume_reading``, ``set_protocol``, ``BufferedProtocol``."""
 
 import asyncio
+import socket
+import struct
 
 import pytest
 
@@ -236,3 +238,64 @@ async def test_buffers_of_both_kinds_are_taken(loop, link, kind):
         pair.transport.write(b"data")
         await pair.theirs.wait_until(lambda: len(pair.theirs.data) == 4)
         assert pair.theirs.data == b"data"
+
+
+@pytest.mark.parametrize("left", [b"", b"little"])
+async def test_large_and_small_reads_and_the_end_follow_each_other(loop, link, left):
+    # What a read brings decides how the next one is made.
+    async with link() as pair:
+        for size in (len(BIG), 3, 300_000, 40_000, 1):
+            pair.transport.write(BIG[:size])
+            assert await pair.theirs.received(size) == BIG[:size]
+        pair.transport.write(BIG + left)
+        pair.transport.write_eof()
+        assert await pair.theirs.received(len(BIG + left)) == BIG + left
+        await pair.theirs.wait("lost")
+        assert (pair.theirs.error, pair.theirs.events[-2:]) == (None, ["eof", "lost"])
+
+
+async def test_what_large_reads_bring_is_cut_to_its_length_and_stays_as_it_is(loop, link):
+    class Keeping(Recorder):
+        def __init__(self):
+            super().__init__()
+            self.pieces = []
+
+        def data_received(self, data):
+            assert type(data) is bytes
+            self.pieces.append(data)
+            super().data_received(data)
+
+    async with link(theirs=Keeping) as pair:
+        for _ in range(3):
+            pair.transport.write(BIG)
+            await pair.theirs.received(len(BIG))
+        assert b"".join(pair.theirs.pieces) == 3 * BIG
+        assert max(map(len, pair.theirs.pieces)) <= 256 * 1024
+
+
+async def test_an_abort_by_the_peer_after_large_reads_is_reported(loop, link):
+    async with link() as pair:
+        pair.transport.write(BIG)
+        await pair.theirs.received(len(BIG))
+        await flush(pair)
+        sock = pair.transport.get_extra_info("socket")
+        if sock.family == socket.AF_UNIX:
+            pair.transport.abort()
+            await pair.theirs.wait("lost")
+            assert pair.theirs.error is None
+            return
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        pair.transport.abort()
+        await pair.theirs.wait("lost")
+        assert isinstance(pair.theirs.error, ConnectionResetError)
+
+
+async def test_a_stream_reader_may_follow_a_protocol_that_made_large_reads(loop, link):
+    async with link() as pair:
+        pair.transport.write(BIG)
+        await pair.theirs.received(len(BIG))
+        reader = asyncio.StreamReader(limit=len(BIG))
+        pair.theirs.transport.set_protocol(asyncio.StreamReaderProtocol(reader))
+        pair.transport.write(BIG)
+        assert await reader.readexactly(len(BIG)) == BIG
+        pair.theirs.transport.set_protocol(pair.theirs)

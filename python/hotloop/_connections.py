@@ -60,7 +60,7 @@ async def _finish(self: Any, protocol_factory: Any, dialing: Any, waiting: Any) 
     """Wait for the connection, then for its transport to be ready."""
     try:
         if waiting is not None:
-            await self._finished(dialing, waiting)
+            await self._finished(waiting)
         protocol = protocol_factory()
         waiter = self.create_future()
         transport = self._dialed(dialing, protocol, waiter)

@@ -79,4 +79,4 @@ class SendfileMixin(LoopBase):
         outcome = self._try_sendfile(sock, file, offset, count or 0, size)
         if type(outcome) is int:
             return outcome
-        return await self._finished(sock, outcome)  # type: ignore[no-any-return]
+        return await self._finished(outcome)  # type: ignore[no-any-return]

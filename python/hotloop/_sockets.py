@@ -25,33 +25,42 @@ class SocketMixin(LoopBase):
         Raises OSError as recv(2) does, ValueError for a blocking socket in debug mode, TypeError for
         an SSL socket. As asyncio's; so do all methods below.
         """
-        self._check_socket(sock)
-        outcome = self._try_recv(sock, n)
+        outcome: Any = self._try_recv(sock, n)
         if type(outcome) is bytes:
             return outcome
-        return await self._finished(sock, outcome)  # type: ignore[no-any-return]
+        try:
+            return await outcome  # type: ignore[no-any-return]
+        finally:
+            outcome._leave(self)
+            del outcome  # no cycle from an exception through this frame
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receive into a writable bytes-like object; return the number of bytes, 0 at the end.
 
         Raises what `sock_recv` raises, and TypeError for what is no writable buffer.
         """
-        self._check_socket(sock)
-        outcome = self._try_recv_into(sock, buf)
+        outcome: Any = self._try_recv_into(sock, buf)
         if type(outcome) is int:
             return outcome
-        return await self._finished(sock, outcome)  # type: ignore[no-any-return]
+        try:
+            return await outcome  # type: ignore[no-any-return]
+        finally:
+            outcome._leave(self)
+            del outcome  # no cycle from an exception through this frame
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram of up to `bufsize` bytes; return (bytes, address).
 
         What is longer is cut. Raises what `sock_recv` raises.
         """
-        self._check_socket(sock)
-        outcome = self._try_recvfrom(sock, bufsize)
+        outcome: Any = self._try_recvfrom(sock, bufsize)
         if type(outcome) is tuple:
             return outcome
-        return await self._finished(sock, outcome)  # type: ignore[no-any-return]
+        try:
+            return await outcome  # type: ignore[no-any-return]
+        finally:
+            outcome._leave(self)
+            del outcome  # no cycle from an exception through this frame
 
     async def sock_recvfrom_into(
         self, sock: socket.socket, buf: Any, nbytes: int = 0
@@ -65,7 +74,7 @@ class SocketMixin(LoopBase):
         outcome = self._try_recvfrom_into(sock, buf, nbytes or len(buf))
         if type(outcome) is tuple:
             return outcome
-        return await self._finished(sock, outcome)  # type: ignore[no-any-return]
+        return await self._finished(outcome)  # type: ignore[no-any-return]
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         """Send all of a bytes-like object; return None.
@@ -73,10 +82,13 @@ class SocketMixin(LoopBase):
         Raises OSError as send(2) does: then it is not known how much the other side has received.
         TypeError for what is not bytes-like; otherwise as `sock_recv`.
         """
-        self._check_socket(sock)
-        outcome = self._try_sendall(sock, data)
+        outcome: Any = self._try_sendall(sock, data)
         if outcome is not None:
-            await self._finished(sock, outcome)
+            try:
+                await outcome
+            finally:
+                outcome._leave(self)
+                del outcome
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
         """Send a bytes-like object as a datagram to an address; return the number of bytes.
@@ -84,11 +96,10 @@ class SocketMixin(LoopBase):
         The address is as the `socket` module has it for the socket's family. Raises OSError as
         sendto(2) does; otherwise as `sock_recv`.
         """
-        self._check_socket(sock)
         outcome = self._try_sendto(sock, data, address)
         if type(outcome) is int:
             return outcome
-        return await self._finished(sock, outcome)  # type: ignore[no-any-return]
+        return await self._finished(outcome)  # type: ignore[no-any-return]
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect a socket to an address, whose host is looked up if it is a name; return None.
@@ -105,7 +116,7 @@ class SocketMixin(LoopBase):
         outcome = self._try_connect(sock, address)
         try:
             if outcome is not None:
-                await self._finished(sock, outcome)
+                await self._finished(outcome)
         finally:
             outcome = None  # an exception refers to this frame, and the future to the exception
 
@@ -114,25 +125,23 @@ class SocketMixin(LoopBase):
 
         Raises OSError as accept(2) does; otherwise as `sock_recv`.
         """
-        self._check_socket(sock)
         accepted: Any = self._try_accept(sock)
         if type(accepted) is not tuple:
-            accepted = await self._finished(sock, accepted)
+            accepted = await self._finished(accepted)
         if type(sock) is not socket.socket:
             accepted[0].setblocking(False)  # its own `accept()` made it
         return accepted  # type: ignore[no-any-return]
 
-    async def _finished(self, sock: socket.socket, future: Any) -> Any:
+    async def _finished(self, operation: Any) -> Any:
         """The result of a waiting operation, which does not outlive the wait."""
-        fd = sock.fileno()
         try:
-            return await future
+            return await operation
         finally:
-            if not future.done() or future.cancelled():
-                self._cancel_operation(fd, future)
-            future = None  # no cycle from an exception through this frame
+            operation._leave(self)
+            del operation  # no cycle from an exception through this frame
 
     def _check_socket(self, sock: socket.socket) -> None:
+        """What every call looks at first; the core does where there is nothing to find."""
         _check_ssl_socket(sock)
         if self.get_debug() and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")

@@ -76,6 +76,8 @@ pub(crate) struct Imports {
     pub(crate) socket: Ref,
     /// `_socket.socket.__init__`.
     pub(crate) raw_socket_init: Ref,
+    /// `_socket.socket.fileno`.
+    pub(crate) raw_socket_fileno: Ref,
     /// `family`, `type` and `proto` of `_socket.socket`, as plain ints.
     pub(crate) raw_socket_members: [Ref; 3],
     /// `asyncio.selector_events._SelectorSocketTransport.write`, for its words about wrong arguments.
@@ -235,6 +237,9 @@ fn load(py: Python<'_>) -> PyResult<Imports> {
         socket: name(&py.import("socket")?, "socket")?.into(),
         raw_socket_init: name(&py.import("_socket")?, "socket")?
             .getattr("__init__")?
+            .into(),
+        raw_socket_fileno: name(&py.import("_socket")?, "socket")?
+            .getattr("fileno")?
             .into(),
         raw_socket_members: {
             let raw = name(&py.import("_socket")?, "socket")?;

@@ -487,6 +487,24 @@ impl Loop {
             .map(drop)
     }
 
+    /// The same for a descriptor's number.
+    pub(super) fn ensure_number_is_free(&self, this: &Bound<'_, Loop>, fd: RawFd) -> PyResult<()> {
+        let py = this.py();
+        if !self.hooks.get().any(Hooks::ENSURE_FD_NO_TRANSPORT)
+            && !self.transports.borrow().contains_key(&fd)
+        {
+            let known = this.getattr(intern!(py, "_transports"))?;
+            let known = known.getattr(intern!(py, "data"))?;
+            if known
+                .cast_exact::<PyDict>()
+                .is_ok_and(|known| known.is_empty())
+            {
+                return Ok(());
+            }
+        }
+        self.ensure_no_transport(this, &make::number(py, fd.into())?)
+    }
+
     /// `RuntimeError('Event loop is closed')` if it is.
     pub(crate) fn check_closed(&self) -> PyResult<()> {
         if self.closed.get() {

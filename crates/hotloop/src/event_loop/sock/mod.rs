@@ -1,10 +1,10 @@
 //! Working with socket objects directly: `sock_recv` and its relatives.
 //!
 //! Each `sock_*` method is an `async def` of the Python half that calls a `_try_*` method here: it attempts the
-//! operation at once, as asyncio does, and returns either the result or a future to await. The attempt is a system
+//! operation at once, as asyncio does, and returns either the result or an operation to await. The attempt is a system
 //! call of ours for an exact `socket.socket`, and the socket's own method for everything else (a subclass may
 //! override it, an argument may be one that only Python understands). A wait that is cancelled or ends early is taken
-//! out of the registry by `_cancel_operation`.
+//! out of the registry by `Operation._leave`.
 
 mod operation;
 mod sendfile;
@@ -31,12 +31,13 @@ use sendfile::SendFile;
 
 #[pymethods]
 impl Loop {
-    /// Receive up to `n` bytes: bytes, or a future of them.
+    /// Receive up to `n` bytes: bytes, or an operation to await for them.
     fn _try_recv<'py>(
         slf: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
         n: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        check(slf, sock)?;
         let kind = match n.extract::<usize>() {
             Ok(size) if is_plain(sock)? => Kind::Receive(size),
             _ => method("recv", make::tuple(slf.py(), [n])?),
@@ -44,12 +45,13 @@ impl Loop {
         attempt(slf, sock, kind)
     }
 
-    /// Receive into a buffer: the number of bytes, or a future of it.
+    /// Receive into a buffer: the number of bytes, or an operation to await for it.
     fn _try_recv_into<'py>(
         slf: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
         buf: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        check(slf, sock)?;
         let kind = if is_plain(sock)? {
             Kind::ReceiveInto(buf.into())
         } else {
@@ -58,12 +60,13 @@ impl Loop {
         attempt(slf, sock, kind)
     }
 
-    /// Receive a datagram of up to `bufsize` bytes: `(bytes, address)`, or a future of it.
+    /// Receive a datagram of up to `bufsize` bytes: `(bytes, address)`, or an operation to await for it.
     fn _try_recvfrom<'py>(
         slf: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
         bufsize: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        check(slf, sock)?;
         let kind = match bufsize.extract::<usize>() {
             Ok(size) if known_family(sock)?.is_some() => Kind::ReceiveFrom(size),
             _ => method("recvfrom", make::tuple(slf.py(), [bufsize])?),
@@ -71,7 +74,7 @@ impl Loop {
         attempt(slf, sock, kind)
     }
 
-    /// Receive a datagram into the first `nbytes` of a buffer: `(number, address)`, or a future of it.
+    /// Receive a datagram into the first `nbytes` of a buffer: `(number, address)`, or an operation to await for it.
     fn _try_recvfrom_into<'py>(
         slf: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
@@ -85,13 +88,14 @@ impl Loop {
         attempt(slf, sock, kind)
     }
 
-    /// Send a datagram: the number of bytes, or a future of it.
+    /// Send a datagram: the number of bytes, or an operation to await for it.
     fn _try_sendto<'py>(
         slf: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
         data: &Bound<'py, PyAny>,
         address: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        check(slf, sock)?;
         let to = known_family(sock)?.and_then(|family| address::from_python(family, address));
         let kind = match to {
             // What cannot be sent the socket's own method says.
@@ -101,13 +105,14 @@ impl Loop {
         attempt(slf, sock, kind)
     }
 
-    /// Send all of `data`: None, or a future of it.
+    /// Send all of `data`: None, or an operation to await for it.
     fn _try_sendall<'py>(
         slf: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
         data: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
+        check(slf, sock)?;
         match Buffer::read(data) {
             Ok(buffer) if is_plain(sock)? => {
                 attempt(slf, sock, Kind::SendAll(buffer, Cell::new(0)))
@@ -133,11 +138,12 @@ impl Loop {
         }
     }
 
-    /// Accept a connection: `(socket, address)`, or a future of it.
+    /// Accept a connection: `(socket, address)`, or an operation to await for it.
     fn _try_accept<'py>(
         slf: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        check(slf, sock)?;
         fileno(sock)?; // asyncio asks for the number first, and so do its errors
         let kind = if is_plain(sock)? {
             Kind::Accept
@@ -147,7 +153,7 @@ impl Loop {
         attempt(slf, sock, kind)
     }
 
-    /// Connect to a resolved address: None, or a future of it.
+    /// Connect to a resolved address: None, or an operation to await for it.
     fn _try_connect<'py>(
         slf: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
@@ -176,7 +182,7 @@ impl Loop {
         wait(slf, sock, Kind::Connect(address.into()))
     }
 
-    /// Send `count` bytes of a file (0: all) from an offset on: how many were sent, or a future of it.
+    /// Send `count` bytes of a file (0: all) from an offset on: how many were sent, or an operation to await for it.
     fn _try_sendfile<'py>(
         slf: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
@@ -196,33 +202,26 @@ impl Loop {
         };
         attempt(slf, sock, Kind::SendFile(job))
     }
+}
 
-    /// Stop waiting on behalf of a future; does nothing if somebody else waits for the descriptor by now.
-    fn _cancel_operation(
-        slf: &Bound<'_, Self>,
-        fd: RawFd,
-        future: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let py = slf.py();
-        for direction in [Direction::Read, Direction::Write] {
-            let Some(Watcher::Operation(known)) = slf.get().watcher(py, fd, direction)? else {
-                continue;
-            };
-            let known = known.into_bound(py);
-            let Ok(operation) = known.cast::<Operation>() else {
-                continue;
-            };
-            if operation.get().is_for(future) {
-                let unwatched = slf.get().unwatch_surely(slf, fd, direction);
-                operation.get().abandon(py);
-                if let Err(error) = unwatched {
-                    // As asyncio, which stops in a callback: whoever waited gets what ended the wait.
-                    report(slf, error)?;
-                }
+/// Takes an operation out of the registry.
+fn abandon(this: &Bound<'_, Loop>, operation: &Bound<'_, Operation>) -> PyResult<()> {
+    let py = this.py();
+    let fd = operation.get().fd();
+    for direction in [Direction::Read, Direction::Write] {
+        let Some(Watcher::Operation(known)) = this.get().watcher(py, fd, direction)? else {
+            continue;
+        };
+        if known.as_ptr() == operation.as_ptr() {
+            let unwatched = this.get().unwatch_surely(this, fd, direction);
+            operation.get().abandon(py);
+            if let Err(error) = unwatched {
+                // As asyncio, which stops in a callback: whoever waited gets what ended the wait.
+                report(this, error)?;
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn report(this: &Bound<'_, Loop>, error: PyErr) -> PyResult<()> {
@@ -256,7 +255,7 @@ fn attempt<'py>(
     }
 }
 
-/// Puts the operation into the registry; returns its future.
+/// Puts the operation into the registry; returns it.
 fn wait<'py>(
     slf: &Bound<'py, Loop>,
     socket: &Bound<'py, PyAny>,
@@ -266,19 +265,19 @@ fn wait<'py>(
     slf.get().check_closed()?;
     let future = slf.call_method0(intern!(py, "create_future"))?;
     let fd = fileno(socket)?;
-    slf.get()
-        .ensure_no_transport(slf, &make::number(py, fd.into())?)?;
+    slf.get().ensure_number_is_free(slf, fd)?;
     let direction = kind.direction();
     let operation = Operation::new(
         kind,
         socket.into(),
-        (&future).into(),
+        fd,
+        future.into(),
         call::copy_context(py)?,
     );
     let operation = Bound::new(py, operation)?;
-    slf.get()
-        .watch_once(slf, fd, direction, Watcher::Operation(operation.into()))?;
-    Ok(future)
+    let watcher = Watcher::Operation((&operation).into());
+    slf.get().watch_once(slf, fd, direction, watcher)?;
+    Ok(operation.into_any())
 }
 
 /// Waits for the outcome of a connect that is under way, to the address that errors shall name.
@@ -314,7 +313,21 @@ fn known_family(socket: &Bound<'_, PyAny>) -> PyResult<Option<Family>> {
 }
 
 fn fileno(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    socket
-        .call_method0(intern!(socket.py(), "fileno"))?
-        .extract()
+    let py = socket.py();
+    if is_plain(socket)? {
+        // Past the look-up of the method.
+        let fileno = imports(py)?.raw_socket_fileno.bind(py);
+        return fileno.call1((socket,))?.extract();
+    }
+    socket.call_method0(intern!(py, "fileno"))?.extract()
+}
+
+/// What every call looks at first; the words are Python's (`_sockets.py`).
+#[inline]
+fn check(this: &Bound<'_, Loop>, socket: &Bound<'_, PyAny>) -> PyResult<()> {
+    if !this.get().debug.get() && is_plain(socket)? {
+        return Ok(()); // of no subclass, so not `ssl.SSLSocket`; only debug mode asks for the timeout
+    }
+    let name = intern!(this.py(), "_check_socket");
+    this.call_method1(name, (socket,)).map(drop)
 }

@@ -47,13 +47,17 @@ pub(super) enum Kind {
     Method(&'static str, Ref),
 }
 
-/// A `sock_*` call that waits.
+/// A `sock_*` call that waits: what its coroutine awaits, and what the registry keeps meanwhile.
 #[pyclass(frozen, module = "hotloop._core")]
 pub(crate) struct Operation {
     kind: Kind,
     socket: Ref,
+    /// The descriptor's number when the wait began.
+    fd: RawFd,
     future: Ref,
     context: Ref,
+    /// Whether it is still to be taken out of the registry.
+    waits: Cell<bool>,
 }
 
 // SAFETY: A1: used only by the thread that holds the interpreter.
@@ -68,6 +72,22 @@ impl Operation {
 
     /// Names the operation in the debug mode's reports.
     fn _write_ready(&self) {}
+
+    /// Waits for the future.
+    fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        call::call_method0(&slf.get().future, intern!(py, "__await__"))
+            .map(|iterator| iterator.into_bound(py))
+    }
+
+    /// The coroutine no longer waits, for whatever reason. Does nothing if the operation has ended by itself, or
+    /// somebody else waits for the descriptor by now.
+    fn _leave(slf: &Bound<'_, Self>, event_loop: &Bound<'_, Loop>) -> PyResult<()> {
+        match slf.get().waits.replace(false) {
+            true => super::abandon(event_loop, slf),
+            false => Ok(()),
+        }
+    }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.socket.traverse(&visit)?;
@@ -87,13 +107,19 @@ impl Operation {
 }
 
 impl Operation {
-    pub(super) fn new(kind: Kind, socket: Ref, future: Ref, context: Ref) -> Self {
+    pub(super) fn new(kind: Kind, socket: Ref, fd: RawFd, future: Ref, context: Ref) -> Self {
         Self {
             kind,
             socket,
+            fd,
             future,
             context,
+            waits: Cell::new(true),
         }
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.fd
     }
 
     /// Somebody gave up waiting: what is to be done then.
@@ -101,10 +127,6 @@ impl Operation {
         if let Kind::SendFile(job) = &self.kind {
             job.set_position(py);
         }
-    }
-
-    pub(super) fn is_for(&self, future: &Bound<'_, PyAny>) -> bool {
-        self.future.as_ptr() == future.as_ptr()
     }
 
     /// The descriptor is ready: tries again, and settles the future unless it would still block.
@@ -117,10 +139,14 @@ impl Operation {
         let operation = slf.get();
         let context = operation.context.clone_ref(py);
         let direction = operation.kind.direction();
-        let stop = || this.get().finish_watching(this, fd, direction);
+        let stop = || {
+            operation.waits.set(false);
+            this.get().finish_watching(this, fd, direction)
+        };
         let result = call::within_context(py, &context, || {
-            let future = operation.future.bind(py);
-            if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+            let future = &operation.future;
+            let done = call::call_method0(future, intern!(py, "done"))?;
+            if done.bind(py).is_truthy()? {
                 return stop();
             }
             // The socket may have been closed since the event, and its number be another's: ask again, as asyncio does.
@@ -135,15 +161,14 @@ impl Operation {
                 Ok(None) => Ok(()),
                 Ok(Some(result)) => {
                     let stopped = stop();
-                    let set = intern!(py, "set_result");
-                    future.call_method1(set, (result.bind(py),))?;
+                    call::call_method1(future, intern!(py, "set_result"), &result)?;
                     stopped
                 }
                 Err(error) if call::ends_the_loop(py, &error) => Err(error),
                 Err(error) => {
                     let stopped = stop();
-                    let set = intern!(py, "set_exception");
-                    future.call_method1(set, (error.into_value(py),))?;
+                    let error = error.into_value(py).into_bound(py).into();
+                    call::call_method1(future, intern!(py, "set_exception"), &error)?;
                     stopped
                 }
             }

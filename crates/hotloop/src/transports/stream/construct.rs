@@ -114,6 +114,7 @@ pub(crate) fn new_stream<'py>(
         buffered: Cell::new(false),
         tls: Cell::new(false),
         feed: Cell::new(None),
+        large_reads: Cell::new(false),
         protocol_connected: Cell::new(false),
         queue: RefCell::new(WriteQueue::new()),
         burst: Burst::default(),

@@ -62,6 +62,8 @@ pub(crate) struct Stream {
     tls: Cell<bool>,
     /// How the bytes get to a protocol that takes them without an object around them.
     feed: Cell<Option<Feed>>,
+    /// Whether the last read brought so much that the next one spares itself a copy.
+    large_reads: Cell<bool>,
     /// False until a protocol is set; `connection_lost` is not called then.
     protocol_connected: Cell<bool>,
     queue: RefCell<WriteQueue<Piece>>,

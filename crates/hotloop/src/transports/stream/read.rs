@@ -1,5 +1,9 @@
 //! Reading: one `recv` for each time the descriptor is ready, and the protocol's methods that get the data.
 
+use std::hint::black_box;
+use std::io;
+use std::sync::Once;
+
 use hotloop_reactor as reactor;
 use hotloop_reactor::Direction;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
@@ -7,13 +11,30 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::errors::os_error;
-use crate::python::{Buffer, Ref, call};
+use crate::event_loop::READ_BUFFER_SIZE;
+use crate::python::{Buffer, Ref, call, filled_bytes};
 
 use super::Stream;
 use crate::python::make;
 use crate::python::make::Words;
 
 const RECEIVER_FAILED: &str = "Fatal error: protocol.data_received() call failed.";
+const READ_FAILED: &str = "Fatal read error on socket transport";
+
+/// After a read of so many bytes the next one goes straight into the `bytes` that the protocol gets. To make that
+/// costs as much as to copy a few KiB, because it is made for the most and then cut; a copy of more costs more.
+const LARGE_READ: usize = 16 * 1024;
+
+/// Lets the allocator keep what large reads are made in.
+///
+/// glibc maps each block of 128 KiB and more by itself and unmaps it when it is freed: three system calls, and a page
+/// fault for every 4 KiB, in every large read. It takes them from the heap, and keeps the heap's end, once a mapped
+/// block of that size has been freed (mallopt(3), `M_MMAP_THRESHOLD`); those of the reads are cut before they are
+/// freed, so it would never learn.
+fn keep_large_blocks() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| drop(black_box(Vec::<u8>::with_capacity(READ_BUFFER_SIZE + 4096))));
+}
 
 impl Stream {
     /// The descriptor can be read.
@@ -38,6 +59,12 @@ impl Stream {
         let (Some(this), Some(fd)) = (self.event_loop(py), self.fd()) else {
             return Ok(());
         };
+        if self.large_reads.get() && self.feed.get().is_none() {
+            let filled = filled_bytes(py, READ_BUFFER_SIZE, |memory| {
+                reactor::recv_uninit(fd, memory)
+            });
+            return self.large_read(transport, protocol, filled);
+        }
         let mut buffer = this.get().take_read_buffer();
         let received = reactor::recv(fd, &mut buffer[..self.max_size.get()]);
         if let (Ok(count @ 1..), Some(feed)) = (&received, self.feed.get()) {
@@ -54,19 +81,49 @@ impl Stream {
         this.get().return_read_buffer(buffer);
         match (received, data) {
             (Ok(0), _) => self.eof_received(transport, protocol),
-            (Ok(_), Some(data)) => {
-                let message = "Fatal read error on socket transport";
-                let Some(data) = self.check(transport, data, message)? else {
+            (Ok(count), Some(data)) => {
+                if count >= LARGE_READ {
+                    keep_large_blocks();
+                    self.large_reads.set(true);
+                }
+                let Some(data) = self.check(transport, data, READ_FAILED)? else {
                     return Ok(());
                 };
-                let result =
-                    call::call_method1(protocol, intern!(py, "data_received"), &data.into());
-                self.check(transport, result, RECEIVER_FAILED)?;
-                Ok(())
+                self.data_received(transport, protocol, &data.into())
             }
             (Ok(_), None) => Ok(()),
             (Err(error), _) => self.read_failed(transport, &error),
         }
+    }
+
+    fn large_read(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        protocol: &Ref,
+        filled: PyResult<io::Result<Ref>>,
+    ) -> PyResult<()> {
+        let data = match self.check(transport, filled, READ_FAILED)? {
+            None => return Ok(()),
+            Some(Ok(data)) => data,
+            Some(Err(error)) => return self.read_failed(transport, &error),
+        };
+        let count = data.bind(transport.py()).len()?;
+        self.large_reads.set(count >= LARGE_READ);
+        if count == 0 {
+            return self.eof_received(transport, protocol);
+        }
+        self.data_received(transport, protocol, &data)
+    }
+
+    fn data_received(
+        &self,
+        transport: &Bound<'_, PyAny>,
+        protocol: &Ref,
+        data: &Ref,
+    ) -> PyResult<()> {
+        let name = intern!(transport.py(), "data_received");
+        let result = call::call_method1(protocol, name, data);
+        self.check(transport, result, RECEIVER_FAILED).map(drop)
     }
 
     fn read_into_buffer(&self, transport: &Bound<'_, PyAny>, protocol: &Ref) -> PyResult<()> {
@@ -85,8 +142,7 @@ impl Stream {
         let Some(buffer) = self.check(transport, buffer, message)? else {
             return Ok(());
         };
-        let message = "Fatal read error on socket transport";
-        let Some(mut target) = self.check(transport, writable(&buffer), message)? else {
+        let Some(mut target) = self.check(transport, writable(&buffer), READ_FAILED)? else {
             return Ok(());
         };
         // The call into the protocol may have closed the transport.
@@ -121,7 +177,7 @@ impl Stream {
             return Ok(());
         }
         let error = os_error(transport.py(), error);
-        self.fatal_error(transport, error, "Fatal read error on socket transport")
+        self.fatal_error(transport, error, READ_FAILED)
     }
 
     pub(super) fn eof_received(
