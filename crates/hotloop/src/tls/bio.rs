@@ -90,7 +90,8 @@ impl Records {
         let kept = self.kept.len() - self.kept_start;
         if kept > 0 {
             let count = kept.min(length);
-            // SAFETY: T4: in bounds on both sides, and they do not overlap: `target` is OpenSSL's memory.
+            // SAFETY: T4: nobody else looks at the records; in bounds, here by `min` and there by the caller; and they do
+            // not overlap: `target` is OpenSSL's memory.
             unsafe {
                 let source = self.kept.as_ptr().add(self.kept_start);
                 std::ptr::copy_nonoverlapping(source, target, count);
@@ -104,7 +105,7 @@ impl Records {
         }
         let count = self.window_len.min(length);
         if count > 0 {
-            // SAFETY: T5 and by the caller; no overlap, as above.
+            // SAFETY: T5, T4: still lent, and in bounds by `min`; `target` and overlap as above.
             unsafe {
                 std::ptr::copy_nonoverlapping(self.window, target, count);
                 self.window = self.window.add(count);
@@ -203,7 +204,7 @@ pub(super) unsafe extern "C" fn control(
     _: *mut c_void,
 ) -> c_long {
     let length = |look: fn(&Records) -> usize| {
-        // SAFETY: T4: a callback.
+        // SAFETY: T4: a callback, with a BIO of ours; `look` calls neither OpenSSL nor Python.
         let records = FUNCTIONS
             .get()
             .and_then(|functions| unsafe { records_of(bio, functions) });

@@ -152,13 +152,18 @@ impl Direct {
     }
 
     pub(super) fn offer_buffer(&self, buffer: impl FnOnce() -> Vec<u8>) {
-        if self.with_records(|records| records.outgoing.capacity()) == Some(0) {
+        let has_none = |records: &mut Records| records.outgoing.capacity() == 0;
+        if self.with_records(has_none) == Some(true) {
             let buffer = buffer(); // not inside: it looks at Python objects (T4)
-            self.with_records(|records| records.outgoing = buffer);
+            self.with_records(|records| {
+                if has_none(records) {
+                    records.outgoing = buffer;
+                }
+            });
         }
     }
 
-    /// Begins the handshake, if nothing was received: whether the peer has to send now.
+    /// Goes on with the handshake, if nothing was received: whether the peer has to send now.
     ///
     /// `SSLObject.do_handshake()` would raise an exception to say so, which costs more than all else that a server does
     /// at this moment. In every other case the method is to be called.

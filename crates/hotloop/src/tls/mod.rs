@@ -3,7 +3,8 @@
 //! Two engines do the same. [`Engine::Direct`] calls OpenSSL itself, on the very `SSL` that is inside the
 //! `SSLObject`; [`Engine::Memory`] calls the object's Python methods over `ssl.MemoryBIO`, as asyncio does, and
 //! serves where the first cannot. Handshake and shutdown go through the object in both, so that their exceptions,
-//! verification codes and callbacks are Python's own. The environment variable `HOTLOOP_TLS` (`direct` or `bio`)
+//! verification codes and callbacks are Python's own; only a step that can end in nothing but "the peer has to send"
+//! is made without it ([`Engine::handshake_waits`]). The environment variable `HOTLOOP_TLS` (`direct` or `bio`)
 //! forces one; `transport.get_extra_info("tls_engine")` tells which one a connection has.
 //!
 //! # Facts
@@ -18,8 +19,9 @@
 //!
 //! - **T1 same library.** Functions are resolved from the shared object that `_ssl` was linked to (`dlopen` of
 //!   `_ssl.__file__` with `RTLD_NOLOAD`, `dlsym` in its tree), and only used if `OpenSSL_version_num()` there
-//!   answers what `_ssl.OPENSSL_VERSION_NUMBER` says. The handle is never closed. Their types are those of the
-//!   OpenSSL manual, the same in all versions named above.
+//!   answers what `_ssl.OPENSSL_VERSION_NUMBER` says, that is one of the versions named above, and
+//!   `_ssl.OPENSSL_VERSION` names OpenSSL itself, not a relative. The handle is never closed. Their types are those of
+//!   the OpenSSL manual, the same in all these versions.
 //! - **T2 verified pointer.** An `SSL *` is read out of an object only if the object is exactly an
 //!   `_ssl._SSLSocket` of at least the known size; and it is followed only if the word behind it is the address of
 //!   the object's own context (so the layout is the known one) and `SSL_get_SSL_CTX` gives the `SSL_CTX *` in that
@@ -38,11 +40,11 @@
 //! - **T6 callbacks into Python.** An OpenSSL call can run Python code that closes the transport, drops every
 //!   reference, or runs another loop. The caller holds references of its own to all that it uses afterwards (A2),
 //!   and looks at the state again. A second OpenSSL operation on the same connection does not start meanwhile: it
-//!   is noted and done when the first has ended.
+//!   is noted and done when the first has ended. A daemon thread that CPython ends there goes no further (A7, `Hang`).
 //! - **T7 threads.** The engine works with the interpreter held, from the loop's thread. The `SSLObject`'s methods
 //!   that only look (`cipher()`, `getpeercert()`, `version()`, …) hold it, too, and may be called from any thread;
 //!   those that do I/O (`read`, `write`, `do_handshake`, `unwrap`) must not overlap with the loop's work, as with
-//!   asyncio's own transport: `_ssl` has no lock for it before 3.13.
+//!   asyncio's own transport: `_ssl` has no lock for it before 3.13, and from then on the engine does not take it.
 
 mod bio;
 mod direct;
@@ -79,7 +81,7 @@ pub(crate) enum End {
     Closed,
 }
 
-/// What one call for plain text brought.
+/// What one call for plain text brought: `count` bytes of the memory are filled, from its start.
 #[derive(Debug)]
 pub(crate) struct Progress {
     pub(crate) count: usize,
@@ -225,8 +227,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Begins the handshake, if that can be done without the object: whether the peer has to send now. Otherwise the
-    /// object's `do_handshake()` is to be called.
+    /// Goes on with the handshake, if that can be done without the object: whether the peer has to send now. Otherwise
+    /// the object's `do_handshake()` is to be called.
     pub(crate) fn handshake_waits(&self, py: Python<'_>) -> bool {
         matches!(self, Self::Direct(direct) if direct.handshake_waits(py))
     }
