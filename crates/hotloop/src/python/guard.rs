@@ -30,19 +30,34 @@ impl Failure for i32 {
 /// The thread is attached: the interpreter is the caller (A1).
 #[inline]
 pub(crate) unsafe fn guard<R: Failure>(body: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
+    let guarded =
+        |py: Python<'_>| match catch_unwind(AssertUnwindSafe(|| Hang::around(|| body(py)))) {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => {
+                restore(py, error);
+                R::FAILED
+            }
+            Err(payload) => {
+                restore(py, from_panic(payload));
+                R::FAILED
+            }
+        };
     // SAFETY: A1, by the caller.
-    let py = unsafe { Python::assume_attached() };
-    match catch_unwind(AssertUnwindSafe(|| Hang::around(|| body(py)))) {
-        Ok(Ok(result)) => result,
-        Ok(Err(error)) => {
-            restore(py, error);
-            R::FAILED
-        }
-        Err(payload) => {
-            restore(py, from_panic(payload));
-            R::FAILED
-        }
-    }
+    unsafe { attached(guarded) }
+}
+
+/// Runs `body` with PyO3 knowing that this thread is attached, which is a counter of its own.
+///
+/// Where PyO3 does not know, it only notes down the references that it drops (those of a `Py` and of every `PyErr`), and
+/// gives them back the next time that it does: never, in a program whose loop is not ours. Below a method of PyO3's, such
+/// as the run of our loop, this is one look at the counter.
+///
+/// # Safety
+/// The thread is attached: the interpreter is the caller (A1).
+#[inline]
+pub(crate) unsafe fn attached<R>(body: impl FnOnce(Python<'_>) -> R) -> R {
+    // SAFETY: A1, by the caller: an interpreter that calls us is initialized, and this thread has it.
+    unsafe { Python::attach_unchecked(body) }
 }
 
 /// Sets the exception. PyO3 makes one only now, and may panic in doing so if there is no memory.

@@ -10,6 +10,7 @@ use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
 use crate::handles::nesting;
+use crate::python::guard::attached;
 use crate::python::heap_type::offset_member;
 use crate::python::{Ref, RefSlot};
 
@@ -386,17 +387,17 @@ pub(super) unsafe fn visit_slot(slot: &RefSlot, visit: ffi::visitproc, arg: *mut
 unsafe extern "C" fn finalize_future(object: *mut PyObject) {
     // SAFETY: A1, T1: the interpreter finalizes a future.
     unsafe {
-        let py = Python::assume_attached();
-        reports::finalize(FutureRef::new(Borrowed::from_ptr(py, object)));
+        attached(|py| reports::finalize(FutureRef::new(Borrowed::from_ptr(py, object))));
     }
 }
 
 unsafe extern "C" fn finalize_task(object: *mut PyObject) {
     // SAFETY: as above.
     unsafe {
-        let py = Python::assume_attached();
-        let task = TaskRef::new(Borrowed::from_ptr(py, object));
-        reports::finalize_task(task);
-        reports::finalize(task.as_future());
+        attached(|py| {
+            let task = TaskRef::new(Borrowed::from_ptr(py, object));
+            reports::finalize_task(task);
+            reports::finalize(task.as_future());
+        });
     }
 }
