@@ -57,6 +57,7 @@ impl Loop {
     fn run_until_stopped(&self, this: &Bound<'_, Self>) -> PyResult<()> {
         loop {
             if self.hooks.get().any(Hooks::RUN_ONCE) {
+                self.leave_task(this.py())?;
                 this.call_method0(intern!(this.py(), "_run_once"))?;
             } else {
                 self.iterate(this)?;
@@ -102,6 +103,7 @@ impl Loop {
         }
         self.poll(this)?;
         if !self.lookups.borrow().is_empty() {
+            self.leave_task(py)?;
             self.take_answers(this)?;
         }
         if timers || !self.timers.borrow().is_empty() {

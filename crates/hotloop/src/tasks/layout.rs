@@ -163,6 +163,27 @@ impl FutureObject {
         ]
     }
 
+    /// Whether there is nothing in it but its loop and a result that is not freed with it, or without running code.
+    pub(super) fn is_plain(&self) -> bool {
+        let quiet = |result: &Ref| {
+            let result = result.as_ptr();
+            // SAFETY: A2: counts and types are looked at.
+            unsafe {
+                ffi::Py_REFCNT(result) > 1
+                    || ffi::PyLong_CheckExact(result) != 0
+                    || ffi::PyBytes_CheckExact(result) != 0
+                    || ffi::PyUnicode_CheckExact(result) != 0
+            }
+        };
+        let [event_loop, callback, context, more, result, rest @ ..] = self.slots();
+        self.dict.is_null()
+            && self.weak_references.is_null()
+            && event_loop.is_some()
+            && ![callback, context, more].iter().any(|slot| slot.is_some())
+            && !rest.iter().any(|slot| slot.is_some())
+            && result.peek(|result| result.is_none_or(quiet))
+    }
+
     /// Empties every place, for `__init__`, which may be called again, and for the end.
     pub(super) fn clear(&self) {
         // All of it is out before the first value is dropped, which may make the future anew.
