@@ -11,7 +11,7 @@ import weakref
 
 import pytest
 
-from helpers import collect, run_once
+from helpers import collect, outcome, run_once
 
 pytestmark = pytest.mark.hotloop_only
 
@@ -574,3 +574,31 @@ def test_a_context_that_cannot_run_anything_fails_as_on_asyncios_own(loop, hotlo
     assert reports[0] == reports[1]
     assert reports[0][0][0] is AttributeError
     collect()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda future, task, loop, coroutine: future(loop),
+        lambda future, task, loop, coroutine: future(loop, 2),
+        lambda future, task, loop, coroutine: future(loop=loop, x=1),
+        lambda future, task, loop, coroutine: future(1, loop=loop),
+        lambda future, task, loop, coroutine: task(),
+        lambda future, task, loop, coroutine: task(coroutine, 2),
+        lambda future, task, loop, coroutine: future.__new__(future)._result,
+        lambda future, task, loop, coroutine: future.__new__(future)._exception,
+        lambda future, task, loop, coroutine: future.__new__(future)._log_traceback,
+        lambda future, task, loop, coroutine: future.__new__(future)._state,
+        lambda future, task, loop, coroutine: future.__new__(future)._cancel_message,
+        lambda future, task, loop, coroutine: future.__new__(future).add_done_callback(len),
+        lambda future, task, loop, coroutine: task.__new__(task).add_done_callback(len),
+        lambda future, task, loop, coroutine: task.__new__(task).get_stack(),
+    ],
+)
+def test_wrong_arguments_and_objects_without_init_are_refused_as_by_asyncios_own(
+    loop, hotloop, call
+):
+    coroutine = asyncio.sleep(0)
+    model = outcome(lambda: call(asyncio.Future, asyncio.Task, loop, coroutine))
+    assert outcome(lambda: call(hotloop.Future, hotloop.Task, loop, coroutine)) == model
+    coroutine.close()
