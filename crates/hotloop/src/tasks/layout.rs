@@ -203,6 +203,32 @@ impl TaskObject {
         ]
     }
 
+    /// Whether what it has besides a future's is freed without running code: an ended coroutine of a function, and a
+    /// context that somebody else has, too, or that is empty.
+    pub(super) fn is_plain(&self) -> bool {
+        let [coroutine, context, waits_for, name] = self.slots();
+        let ended = |coroutine: &Ref| {
+            let coroutine = coroutine.as_ptr();
+            // SAFETY: A2: types and places are looked at.
+            unsafe { ffi::PyCoro_CheckExact(coroutine) != 0 && !has_weak_references(coroutine) }
+        };
+        let empty = |context: &Ref| {
+            let context = context.as_ptr();
+            // SAFETY: A2; A3: the length of an exact context cannot fail, and runs no code.
+            unsafe {
+                ffi::PyContext_CheckExact(context) != 0
+                    && (ffi::Py_REFCNT(context) > 1
+                        || (!has_weak_references(context) && ffi::PyMapping_Size(context) == 0))
+            }
+        };
+        self.future.state.get() != State::Pending
+            && !waits_for.is_some()
+            && !name.is_some()
+            && !self.registration.is_some()
+            && coroutine.peek(|coroutine| coroutine.is_some_and(ended))
+            && context.peek(|context| context.is_some_and(empty))
+    }
+
     fn clear(&self) {
         let taken = self.slots().map(RefSlot::take);
         self.future.clear();
@@ -312,6 +338,16 @@ unsafe fn free_task(object: *mut PyObject) {
         drop((*fields).registration.take());
         (*fields).clear();
         free(object);
+    }
+}
+
+/// Whether there is a weak reference to an object, or no telling.
+unsafe fn has_weak_references(object: *mut PyObject) -> bool {
+    // SAFETY: A2 by the callers; a type that has an offset has a pointer there in each of its objects.
+    unsafe {
+        let offset = (*ffi::Py_TYPE(object)).tp_weaklistoffset;
+        let place: *const *mut PyObject = object.wrapping_byte_offset(offset).cast();
+        offset <= 0 || !(*place).is_null()
     }
 }
 

@@ -172,13 +172,14 @@ fn is_expected(task: TaskRef<'_, '_>) -> bool {
 }
 
 /// Whether letting go of a future runs no code: somebody else has it, too, or it is one of ours with nothing in it that
-/// could have a finalizer. (A task has: its context.)
+/// could have a finalizer.
 fn ends_quietly(py: Python<'_>, future: &Ref) -> bool {
     // SAFETY: A2: a count is looked at.
     let is_last = unsafe { ffi::Py_REFCNT(future.as_ptr()) } == 1;
     !is_last
-        || exact_future(future.bind(py))
-            .is_some_and(|future| !future.is_task.get() && future.is_plain())
+        || exact_future(future.bind(py)).is_some_and(|future| {
+            future.is_plain() && future.as_task().is_none_or(|task| task.is_plain())
+        })
 }
 
 /// The step itself, also of a task that starts eagerly.
