@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use crate::errors::os_error;
 use crate::handles;
 use crate::imports::imports;
+use crate::python::guard::KnownToPyO3;
 use crate::python::raw::Hang;
 use crate::python::{Ref, call};
 use crate::tasks;
@@ -29,6 +30,7 @@ const UNCHECKED_ITERATIONS: u32 = 16;
 impl Loop {
     /// Run iterations until `stop()` was called; the middle of `run_forever()`.
     fn _run_until_stopped(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let _known = KnownToPyO3::enter(slf.py());
         let result = Hang::around(|| slf.get().run_until_stopped(slf));
         let result = result.and(slf.get().leave_task(slf.py()));
         // `_run_forever_cleanup` does this, too; but it is Python code, which an interrupt can cut short, and a loop that
@@ -43,6 +45,7 @@ impl Loop {
 
     /// Run one iteration.
     fn _run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let _known = KnownToPyO3::enter(slf.py());
         let result = Hang::around(|| slf.get().iterate(slf));
         result.and(slf.get().leave_task(slf.py()))
     }
