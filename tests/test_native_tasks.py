@@ -11,7 +11,7 @@ import weakref
 
 import pytest
 
-from helpers import run_once
+from helpers import collect, outcome, run_once
 
 pytestmark = pytest.mark.hotloop_only
 
@@ -526,3 +526,79 @@ def test_throwing_a_class_that_makes_no_exception_is_refused(loop, hotloop):
         traceback = error.__traceback__
     with pytest.raises(TypeError, match="should have returned an instance of BaseException"):
         waiting.throw(Mistaken, None, traceback)
+
+
+class LikeContext:
+    """Has the method that a handle calls, and is no context."""
+
+    def __init__(self):
+        self.own = contextvars.copy_context()
+        self.calls = 0
+
+    def run(self, *call):
+        self.calls += 1
+        return self.own.run(*call)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="only a context is taken (gh-157301)")
+def test_every_step_is_run_by_the_method_of_what_stands_in_for_a_context(loop, hotloop):
+    future = hotloop.Future(loop=loop)
+
+    async def work():
+        await asyncio.sleep(0)
+        return await future
+
+    contexts = [LikeContext(), LikeContext()]
+    tasks = [
+        kind(work(), loop=loop, context=context)
+        for kind, context in zip([hotloop.Task, asyncio.Task], contexts, strict=True)
+    ]
+    loop.call_later(0, loop.call_soon, future.set_result, 7)
+    assert loop.run_until_complete(asyncio.gather(*tasks)) == [7, 7]
+    assert contexts[0].calls == contexts[1].calls == 3
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="only a context is taken (gh-157301)")
+def test_a_context_that_cannot_run_anything_fails_as_on_asyncios_own(loop, hotloop, errors):
+    reports = []
+    for kind in (asyncio.Task, hotloop.Task):
+        coroutine = asyncio.sleep(0)
+        task = kind(coroutine, loop=loop, context=5)
+        task._log_destroy_pending = False
+        run_once(loop)
+        coroutine.close()
+        del task, coroutine
+        reports.append(
+            [(type(report["exception"]), str(report["exception"])) for report in errors.take()]
+        )
+    assert reports[0] == reports[1]
+    assert reports[0][0][0] is AttributeError
+    collect()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda future, task, loop, coroutine: future(loop),
+        lambda future, task, loop, coroutine: future(loop, 2),
+        lambda future, task, loop, coroutine: future(loop=loop, x=1),
+        lambda future, task, loop, coroutine: future(1, loop=loop),
+        lambda future, task, loop, coroutine: task(),
+        lambda future, task, loop, coroutine: task(coroutine, 2),
+        lambda future, task, loop, coroutine: future.__new__(future)._result,
+        lambda future, task, loop, coroutine: future.__new__(future)._exception,
+        lambda future, task, loop, coroutine: future.__new__(future)._log_traceback,
+        lambda future, task, loop, coroutine: future.__new__(future)._state,
+        lambda future, task, loop, coroutine: future.__new__(future)._cancel_message,
+        lambda future, task, loop, coroutine: future.__new__(future).add_done_callback(len),
+        lambda future, task, loop, coroutine: task.__new__(task).add_done_callback(len),
+        lambda future, task, loop, coroutine: task.__new__(task).get_stack(),
+    ],
+)
+def test_wrong_arguments_and_objects_without_init_are_refused_as_by_asyncios_own(
+    loop, hotloop, call
+):
+    coroutine = asyncio.sleep(0)
+    model = outcome(lambda: call(asyncio.Future, asyncio.Task, loop, coroutine))
+    assert outcome(lambda: call(hotloop.Future, hotloop.Task, loop, coroutine)) == model
+    coroutine.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import sys
 
 import pytest
@@ -97,6 +98,68 @@ def test_what_a_traceback_held_is_freed_while_no_task_is_the_current_one(loop, k
         await waiting
 
     loop.run_until_complete(kind(main(), loop=loop))
+
+
+class Result:
+    """A value that notes, when it is freed, which task is the current one then."""
+
+    def __init__(self, loop, seen):
+        self.loop, self.seen = loop, seen
+
+    def __del__(self):
+        self.seen.append(asyncio.current_task(self.loop))
+
+
+async def give(result):
+    return result.pop()
+
+
+def test_the_result_of_an_awaited_task_is_freed_while_no_task_is_the_current_one(loop, kind):
+    seen = []
+
+    async def main():
+        await kind(give([Result(loop, seen)]), loop=loop)
+        await steps()
+
+    loop.run_until_complete(kind(main(), loop=loop))
+    assert seen == [None]
+
+
+@pytest.mark.parametrize("kept", ["result", "attribute", "message", "context"])
+def test_what_an_awaited_future_held_is_freed_while_no_task_is_the_current_one(
+    loop, kind, hotloop, kept
+):
+    seen = []
+    variable = contextvars.ContextVar("variable")
+    own = asyncio.Future if kind is asyncio.Task else hotloop.Future
+
+    def end(future):
+        value = Result(loop, seen)
+        if kept == "message":
+            future.cancel(value)
+        elif kept == "attribute":
+            future.value = value
+            future.set_result(None)
+        else:
+            future.set_result(value)
+
+    async def set_variable():
+        variable.set(Result(loop, seen))
+
+    def start():
+        if kept == "context":
+            return kind(set_variable(), loop=loop)
+        future = own(loop=loop)
+        loop.call_soon(end, future)
+        return future
+
+    async def main():
+        with contextlib.suppress(asyncio.CancelledError):
+            await start()
+        await steps()
+
+    loop.run_until_complete(kind(main(), loop=loop))
+    assert seen == [None]
 
 
 def test_a_replaced_method_of_the_loop_is_looked_at_while_no_task_is_the_current_one(hotloop):

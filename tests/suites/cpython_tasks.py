@@ -3,7 +3,8 @@
     python tests/suites/cpython_tasks.py [--loop asyncio|hotloop] [CLASS ...]
 
 The test classes of `test.test_asyncio` that CPython binds to its C and to its Python classes are
-bound here to `hotloop.Future` and `hotloop.Task`, alone and mixed with asyncio's own. Where a test
+bound here to `hotloop.Future` and `hotloop.Task`, alone and mixed with asyncio's own; and those of what
+is built on tasks (task groups, timeouts, queues, locks) run on a loop that makes the two. Where a test
 fails, the same test is run on the C classes in the same way: one that fails there does not count.
 The last line is `N passed, M failed`.
 """
@@ -25,6 +26,9 @@ import switch
 
 #: Seconds for one class.
 LIMIT = 300.0
+
+#: What is built on tasks and futures: the modules whose tests get loops that make those under test.
+BUILT_ON_TASKS = ("test_taskgroups", "test_timeouts", "test_waitfor", "test_queues", "test_locks")
 
 
 def bound_classes(future: Any, task: Any, task_module: Any) -> dict[str, type[unittest.TestCase]]:
@@ -64,6 +68,12 @@ def bound_classes(future: Any, task: Any, task_module: Any) -> dict[str, type[un
         new_task=new_current_task,
         current_task=staticmethod(asyncio.current_task),
     )
+    functions = ("_register_task", "_unregister_task", "_enter_task", "_leave_task")
+    bind(
+        "IntrospectionTests",
+        task_module.BaseTaskIntrospectionTests,
+        **{name: staticmethod(getattr(tasks, name)) for name in functions},
+    )
     subclass = type("SubFuture", (future,), {})
     for name, kind in (("Future", future), ("SubFuture", subclass)):
         bind(f"{name}Tests", future_tests.BaseFutureTests, cls=kind)
@@ -91,7 +101,36 @@ def bound_classes(future: Any, task: Any, task_module: Any) -> dict[str, type[un
             unittest.IsolatedAsyncioTestCase,
             loop_factory=staticmethod(lambda: loop_with_tasks(task)),
         )
+    for module in BUILT_ON_TASKS:
+        made.update(on_loops_with(future, task, module))
     return made
+
+
+def on_loops_with(future: Any, task: Any, module: str) -> dict[str, type[unittest.TestCase]]:
+    """The test classes of a module, on loops that make these futures and tasks."""
+
+    class Made:
+        def _setupAsyncioRunner(self: Any) -> None:
+            super()._setupAsyncioRunner()
+            loop = self._asyncioRunner.get_loop()
+            eager = loop.get_task_factory() is not None
+
+            def make(loop: Any, coroutine: Any, **options: Any) -> Any:
+                if eager:
+                    options.setdefault("eager_start", True)
+                return task(coroutine, loop=loop, **options)
+
+            loop.set_task_factory(make)
+            loop.create_future = lambda: future(loop=loop)
+
+    every = vars(importlib.import_module(f"test.test_asyncio.{module}"))
+    return {
+        name: type(name, (Made, found), {"__module__": __name__})
+        for name, found in every.items()
+        if isinstance(found, type)
+        and issubclass(found, unittest.IsolatedAsyncioTestCase)
+        and found is not unittest.IsolatedAsyncioTestCase
+    }
 
 
 class EitherTask:

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use crate::errors::os_error;
 use crate::handles;
 use crate::imports::imports;
-use crate::python::guard::caught;
+use crate::python::guard::{KnownToPyO3, caught};
 use crate::python::{Ref, call, thread_end};
 use crate::tasks;
 
@@ -29,6 +29,7 @@ const UNCHECKED_ITERATIONS: u32 = 16;
 impl Loop {
     /// Run iterations until `stop()` was called; the middle of `run_forever()`.
     fn _run_until_stopped(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let _known = KnownToPyO3::enter(slf.py());
         let result = thread_end::prevented(|| caught(|| slf.get().run_until_stopped(slf)));
         let result = result.and(slf.get().leave_task(slf.py()));
         // `_run_forever_cleanup` does this, too; but it is Python code, which an interrupt can cut short, and a loop that
@@ -43,6 +44,7 @@ impl Loop {
 
     /// Run one iteration.
     fn _run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let _known = KnownToPyO3::enter(slf.py());
         let result = thread_end::prevented(|| caught(|| slf.get().iterate(slf)));
         result.and(slf.get().leave_task(slf.py()))
     }
@@ -57,6 +59,7 @@ impl Loop {
     fn run_until_stopped(&self, this: &Bound<'_, Self>) -> PyResult<()> {
         loop {
             if self.hooks.get().any(Hooks::RUN_ONCE) {
+                self.leave_task(this.py())?;
                 this.call_method0(intern!(this.py(), "_run_once"))?;
             } else {
                 self.iterate(this)?;
@@ -116,6 +119,7 @@ impl Loop {
         }
         let now = self.poll(this)?;
         if !self.lookups.borrow().is_empty() {
+            self.leave_task(py)?;
             self.take_answers(this)?;
         }
         if timers || !self.timers.borrow().is_empty() {

@@ -116,6 +116,7 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 #[pyfunction]
 pub(crate) fn _after_fork_in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    crate::python::guard::KnownToPyO3::forget();
 }
 
 impl Kernel {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::exceptions::{PyMemoryError, PySystemError};
 use pyo3::ffi;
@@ -34,17 +35,38 @@ impl Failure for i32 {
 /// The thread is attached: the interpreter is the caller (A1).
 #[inline]
 pub(crate) unsafe fn guard<R: Failure>(body: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
+    let guarded =
+        |py: Python<'_>| match catch_unwind(AssertUnwindSafe(|| Hang::around(|| body(py)))) {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => {
+                restore(py, error);
+                R::FAILED
+            }
+            Err(payload) => {
+                restore(py, from_panic(payload));
+                R::FAILED
+            }
+        };
     // SAFETY: A1, by the caller.
-    let py = unsafe { Python::assume_attached() };
-    match catch_unwind(AssertUnwindSafe(|| Hang::around(|| body(py)))) {
-        Ok(Ok(result)) => result,
-        Ok(Err(error)) => {
-            restore(py, error);
-            R::FAILED
-        }
-        Err(payload) => {
-            restore(py, from_panic(payload));
-            R::FAILED
+    unsafe { attached(guarded) }
+}
+
+/// Runs `body` with PyO3 knowing that this thread is attached, which is a counter of its own.
+///
+/// Where PyO3 does not know, it only notes down the references that it drops (those of a `Py` and of every `PyErr`), and
+/// gives them back the next time that it does: never, in a program whose loop is not ours. Below the run of our loop,
+/// which is a method of PyO3's, this is a comparison.
+///
+/// # Safety
+/// The thread is attached: the interpreter is the caller (A1).
+#[inline]
+pub(crate) unsafe fn attached<R>(body: impl FnOnce(Python<'_>) -> R) -> R {
+    // SAFETY: A1, by the caller.
+    unsafe {
+        if RUNNING.load(Ordering::Relaxed) == ffi::PyThreadState_Get() {
+            body(Python::assume_attached())
+        } else {
+            outside(body)
         }
     }
 }
@@ -54,6 +76,42 @@ pub(crate) unsafe fn guard<R: Failure>(body: impl FnOnce(Python<'_>) -> PyResult
 pub(crate) fn caught<R>(body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
     catch_unwind(AssertUnwindSafe(|| Hang::around(body)))
         .unwrap_or_else(|payload| Err(from_panic(payload)))
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn outside<R>(body: impl FnOnce(Python<'_>) -> R) -> R {
+    // SAFETY: A1, by the caller: an interpreter that calls us is initialized, and this thread has it.
+    unsafe { Python::attach_unchecked(body) }
+}
+
+/// The thread that was the last to enter the run of a loop of ours, if it is still in it; only compared.
+static RUNNING: AtomicPtr<ffi::PyThreadState> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The run of a loop, while which PyO3 knows that the thread is attached, as it is a method of PyO3's.
+///
+/// There is one at a time: the end of any run, of a nested one or of one in another thread, ends the advantage of the
+/// others, which is all that this is.
+pub(crate) struct KnownToPyO3(());
+
+impl KnownToPyO3 {
+    /// To be called in a method of PyO3's, and dropped there.
+    pub(crate) fn enter(_py: Python<'_>) -> Self {
+        // SAFETY: A1 by the token.
+        RUNNING.store(unsafe { ffi::PyThreadState_Get() }, Ordering::Relaxed);
+        Self(())
+    }
+
+    /// In a forked child: the thread may not have come along, and its name be given to another.
+    pub(crate) fn forget() {
+        RUNNING.store(std::ptr::null_mut(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for KnownToPyO3 {
+    fn drop(&mut self) {
+        Self::forget();
+    }
 }
 
 /// Sets the exception. PyO3 makes one only now, and may panic in doing so if there is no memory.

@@ -17,7 +17,8 @@
 //! - **A5 no borrow across.** No Rust borrow of loop, transport or queue state is alive while Python code can
 //!   run: a call, a dropped reference, an allocation of a tracked object. Take out, call, look again.
 //! - **A6 no unwind.** A function called by the interpreter runs its body inside [`guard`], so that a panic
-//!   becomes a Python exception.
+//!   becomes a Python exception. There, and in `guard::attached`, which is for finalizers, PyO3 knows that the thread is
+//!   attached; elsewhere nothing of PyO3's may be dropped, as it would only be noted down: no `Py`, no `PyErr`.
 //! - **A7 no other unwinding.** A call that runs a program's code may be where CPython ends a daemon thread by
 //!   unwinding its stack (up to 3.13). A thread that runs a loop is not unwound at all ([`thread_end`]); for others, the
 //!   hot calls go through [`raw`], which stops the unwinding before it reaches other frames.

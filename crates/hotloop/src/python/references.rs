@@ -1,8 +1,8 @@
 //! Owned references that native structures store.
 //!
-//! PyO3's `Py<T>` asks on every drop whether this thread is attached, and defers the drop when PyO3 itself did
-//! not attach it, which is so inside the methods that the interpreter calls without PyO3's trampolines. A
-//! [`Ref`] is dropped only where the thread is attached (rule A1), so it gives its reference back at once.
+//! PyO3's `Py<T>` asks on every drop whether this thread is attached, and defers the drop where PyO3 does not know of
+//! it, as in a destructor (rule A6). A [`Ref`] is dropped only where the thread is attached (rule A1), so it gives its
+//! reference back at once.
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;

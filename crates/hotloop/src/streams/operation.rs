@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyType};
 use pyo3::{Borrowed, intern};
 
-use crate::python::guard::{boolean, none, unraisable};
+use crate::python::guard::{attached, boolean, none, unraisable};
 use crate::python::heap_type::HeapType;
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one};
 use crate::python::make;
@@ -600,20 +600,21 @@ unsafe extern "C" fn finalize(object: *mut PyObject) {
     // SAFETY: A1: called by the interpreter with an object that is alive. An exception that is set already is kept
     // aside, as PEP 442 asks.
     unsafe {
-        let py = Python::assume_attached();
-        let pending = PyErr::take(py);
-        let object = Bound::from_borrowed_ptr(py, object);
-        unraisable(&object, |_| {
-            let operation = Operation::of(&object);
-            if operation.peek(|state| matches!(state, State::New)) {
-                operation.state.set(State::Done);
-                return warn_never_awaited(py, operation.kind.name());
+        attached(|py| {
+            let pending = PyErr::take(py);
+            let object = Bound::from_borrowed_ptr(py, object);
+            unraisable(&object, |_| {
+                let operation = Operation::of(&object);
+                if operation.peek(|state| matches!(state, State::New)) {
+                    operation.state.set(State::Done);
+                    return warn_never_awaited(py, operation.kind.name());
+                }
+                operation.close(py)
+            });
+            if let Some(pending) = pending {
+                pending.restore(py);
             }
-            operation.close(py)
         });
-        if let Some(pending) = pending {
-            pending.restore(py);
-        }
     }
 }
 

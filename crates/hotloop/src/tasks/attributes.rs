@@ -106,11 +106,15 @@ fn event_loop<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<R
 }
 
 fn result<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
-    Ok(or_none(py, &receiver(slf).result))
+    let future = receiver(slf);
+    alive(py, future)?;
+    Ok(or_none(py, &future.result))
 }
 
 fn exception<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
-    Ok(or_none(py, &receiver(slf).exception))
+    let future = receiver(slf);
+    alive(py, future)?;
+    Ok(or_none(py, &future.exception))
 }
 
 fn source_traceback<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
@@ -122,7 +126,9 @@ fn cancel_message<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResu
 }
 
 fn log_traceback<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {
-    Ok(boolean(py, receiver(slf).log_traceback.get()))
+    let future = receiver(slf);
+    alive(py, future)?;
+    Ok(boolean(py, future.log_traceback.get()))
 }
 
 fn coroutine<'py>(py: Python<'py>, slf: Borrowed<'_, 'py, PyAny>) -> PyResult<Ref> {

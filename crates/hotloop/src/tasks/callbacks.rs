@@ -1,6 +1,7 @@
 //! Done callbacks: adding, removing, scheduling; and the task that waits, which stands among them as itself.
 
 use pyo3::Borrowed;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -31,7 +32,10 @@ pub(super) fn add_done_callback<'py>(
             "add_done_callback() missing required argument 'fn' (pos 1)",
         )));
     };
-    alive(py, future)?;
+    if !future.event_loop.is_some() {
+        let words = "uninitialized Future object"; // not what the other methods say
+        return Err(PyRuntimeError::new_err(words));
+    }
     let context = match context.filter(|context| !context.is_none()) {
         Some(context) => (&*context).into(),
         None => call::copy_context(py)?,

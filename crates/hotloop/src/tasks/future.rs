@@ -42,11 +42,17 @@ pub(super) fn init(
     slf: Borrowed<'_, '_, PyAny>,
     arguments: FastArguments<'_, '_>,
 ) -> PyResult<()> {
-    if arguments.positional_count() > 0 {
+    let (positional, keywords) = (arguments.positional_count(), arguments.keyword_count());
+    if positional + keywords > 1 {
+        let kind = if positional == 0 { "keyword " } else { "" };
         return Err(PyTypeError::new_err(Words(format!(
-            "Future() takes no positional arguments ({} given)",
-            arguments.positional_count()
+            "Future() takes at most 1 {kind}argument ({} given)",
+            positional + keywords
         ))));
+    }
+    if positional > 0 {
+        let words = "Future() takes no positional arguments";
+        return Err(PyTypeError::new_err(Words(words)));
     }
     let [event_loop] = arguments.named("Future", ["loop"])?;
     refuse_second(&slf)?;

@@ -10,6 +10,7 @@ use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
 use crate::handles::nesting;
+use crate::python::guard::attached;
 use crate::python::heap_type::offset_member;
 use crate::python::{Ref, RefSlot};
 
@@ -162,6 +163,27 @@ impl FutureObject {
         ]
     }
 
+    /// Whether there is nothing in it but its loop and a result that is not freed with it, or without running code.
+    pub(super) fn is_plain(&self) -> bool {
+        let quiet = |result: &Ref| {
+            let result = result.as_ptr();
+            // SAFETY: A2: counts and types are looked at.
+            unsafe {
+                ffi::Py_REFCNT(result) > 1
+                    || ffi::PyLong_CheckExact(result) != 0
+                    || ffi::PyBytes_CheckExact(result) != 0
+                    || ffi::PyUnicode_CheckExact(result) != 0
+            }
+        };
+        let [event_loop, callback, context, more, result, rest @ ..] = self.slots();
+        self.dict.is_null()
+            && self.weak_references.is_null()
+            && event_loop.is_some()
+            && ![callback, context, more].iter().any(|slot| slot.is_some())
+            && !rest.iter().any(|slot| slot.is_some())
+            && result.peek(|result| result.is_none_or(quiet))
+    }
+
     /// Empties every place, for `__init__`, which may be called again, and for the end.
     pub(super) fn clear(&self) {
         // All of it is out before the first value is dropped, which may make the future anew.
@@ -179,6 +201,32 @@ impl TaskObject {
             &self.waits_for,
             &self.name,
         ]
+    }
+
+    /// Whether what it has besides a future's is freed without running code: an ended coroutine of a function, and a
+    /// context that somebody else has, too, or that is empty.
+    pub(super) fn is_plain(&self) -> bool {
+        let [coroutine, context, waits_for, name] = self.slots();
+        let ended = |coroutine: &Ref| {
+            let coroutine = coroutine.as_ptr();
+            // SAFETY: A2: types and places are looked at.
+            unsafe { ffi::PyCoro_CheckExact(coroutine) != 0 && !has_weak_references(coroutine) }
+        };
+        let empty = |context: &Ref| {
+            let context = context.as_ptr();
+            // SAFETY: A2; A3: the length of an exact context cannot fail, and runs no code.
+            unsafe {
+                ffi::PyContext_CheckExact(context) != 0
+                    && (ffi::Py_REFCNT(context) > 1
+                        || (!has_weak_references(context) && ffi::PyMapping_Size(context) == 0))
+            }
+        };
+        self.future.state.get() != State::Pending
+            && !waits_for.is_some()
+            && !name.is_some()
+            && !self.registration.is_some()
+            && coroutine.peek(|coroutine| coroutine.is_some_and(ended))
+            && context.peek(|context| context.is_some_and(empty))
     }
 
     fn clear(&self) {
@@ -293,6 +341,16 @@ unsafe fn free_task(object: *mut PyObject) {
     }
 }
 
+/// Whether there is a weak reference to an object, or no telling.
+unsafe fn has_weak_references(object: *mut PyObject) -> bool {
+    // SAFETY: A2 by the callers; a type that has an offset has a pointer there in each of its objects.
+    unsafe {
+        let offset = (*ffi::Py_TYPE(object)).tp_weaklistoffset;
+        let place: *const *mut PyObject = object.wrapping_byte_offset(offset).cast();
+        offset <= 0 || !(*place).is_null()
+    }
+}
+
 unsafe fn clear_weak_references(object: *mut PyObject) {
     // SAFETY: T1 by the callers.
     unsafe {
@@ -386,17 +444,17 @@ pub(super) unsafe fn visit_slot(slot: &RefSlot, visit: ffi::visitproc, arg: *mut
 unsafe extern "C" fn finalize_future(object: *mut PyObject) {
     // SAFETY: A1, T1: the interpreter finalizes a future.
     unsafe {
-        let py = Python::assume_attached();
-        reports::finalize(FutureRef::new(Borrowed::from_ptr(py, object)));
+        attached(|py| reports::finalize(FutureRef::new(Borrowed::from_ptr(py, object))));
     }
 }
 
 unsafe extern "C" fn finalize_task(object: *mut PyObject) {
     // SAFETY: as above.
     unsafe {
-        let py = Python::assume_attached();
-        let task = TaskRef::new(Borrowed::from_ptr(py, object));
-        reports::finalize_task(task);
-        reports::finalize(task.as_future());
+        attached(|py| {
+            let task = TaskRef::new(Borrowed::from_ptr(py, object));
+            reports::finalize_task(task);
+            reports::finalize(task.as_future());
+        });
     }
 }

@@ -18,7 +18,8 @@
 //! - **T6 current task.** After a step that did not end the task, a loop of ours leaves it marked as the current one
 //!   and remembers that (`Loop::still_current`): if the next thing that runs is a step too, the mark changes hands
 //!   instead of being taken away and set again. Before anything else that could run Python code, the task is left. A
-//!   task that nobody else refers to is left at once: it would be freed while the next one is current.
+//!   task that nobody else refers to is left at once: it would be freed while the next one is current. So is one whose
+//!   step ends with the last reference to the future that it waited for, unless nothing in that can have a finalizer.
 //!
 //! [`FutureObject`]: layout::FutureObject
 //! [`TaskObject`]: layout::TaskObject

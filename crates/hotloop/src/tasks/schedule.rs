@@ -34,7 +34,9 @@ pub(super) fn call_soon(
 
 /// Has the task's loop run its next step.
 pub(super) fn step_soon(py: Python<'_>, task: TaskRef<'_, '_>) -> PyResult<()> {
-    if let Some(native) = ready_queue(py, task.as_future()) {
+    if has_exact_context(task)
+        && let Some(native) = ready_queue(py, task.as_future())
+    {
         native
             .get()
             .push_ready(Entry::Task((&*task.object()).into()));
@@ -47,16 +49,27 @@ pub(super) fn step_soon(py: Python<'_>, task: TaskRef<'_, '_>) -> PyResult<()> {
 
 /// Has the future's loop wake the task that waits for it.
 pub(super) fn wake_soon(py: Python<'_>, future: FutureRef<'_, '_>, task: Ref) -> PyResult<()> {
-    if let Some(native) = ready_queue(py, future) {
+    // SAFETY: T4: what waits for a future in this way is a task.
+    let waiting = unsafe { TaskRef::new(task.bind(py)) };
+    if has_exact_context(waiting)
+        && let Some(native) = ready_queue(py, future)
+    {
         native.get().push_ready(Entry::Task(task));
         return Ok(());
     }
-    // SAFETY: T4: what waits for a future in this way is a task.
-    let waiting = unsafe { TaskRef::new(task.bind(py)) };
     let callback = step::wakeup_callable(py, waiting)?;
     let context = step::context_of(py, waiting)?;
     let argument = (&*future.object()).into();
     through_method(py, future, &callback, Some(&argument), &context)
+}
+
+/// Whether the task's context is a real one, which can be entered; of any other a handle calls `run`.
+#[inline]
+fn has_exact_context(task: TaskRef<'_, '_>) -> bool {
+    // SAFETY: A2: comparing a type runs no code.
+    let is_exact = |context: &Ref| unsafe { ffi::PyContext_CheckExact(context.as_ptr()) != 0 };
+    task.own_context
+        .peek(|context| context.is_some_and(is_exact))
 }
 
 /// The future's loop, if its ready queue takes entries without `call_soon`.

@@ -29,9 +29,11 @@ pub(crate) fn run(py: Python<'_>, object: &Ref, still_current: &RefSlot) -> PyRe
     // SAFETY: T1: only tasks stand on the queue under this entry.
     let task = unsafe { TaskRef::new(object.bind(py)) };
     let context = context_of(py, task)?;
-    call::within_context(py, &context, || match task.waits_for.get(py) {
-        Some(future) => wake(py, task, &future, Some(still_current)),
-        None => step(py, task, None, Some(still_current)),
+    // Dropped when everything is over, as that of a callback's argument is.
+    let waited_for = task.waits_for.get(py);
+    call::within_context(py, &context, || match &waited_for {
+        Some(future) => wake(py, task, future, Some(still_current)),
+        None => step(py, task, None, None, Some(still_current)),
     })
 }
 
@@ -93,7 +95,7 @@ pub(super) fn step_method<'py>(
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
     let exception = arguments.get(0).map(|exception| (&*exception).into());
-    step(py, receiver(slf), exception, None)?;
+    step(py, receiver(slf), exception, None, None)?;
     Ok(none(py))
 }
 
@@ -124,17 +126,16 @@ fn wake(
         Some(future) => outcome(py, future).map(Result::err),
         None => call::call_method0(future, intern!(py, "result")).map(|_| None),
     };
-    match ended {
-        Ok(exception) => step(py, task, exception, still_current),
-        Err(error) => step(py, task, Some(instance(py, error)), still_current),
-    }
+    let exception = ended.unwrap_or_else(|error| Some(instance(py, error)));
+    step(py, task, exception, Some(future), still_current)
 }
 
-/// One step; an exception goes into the coroutine.
+/// One step; an exception goes into the coroutine. The caller lets go of `waited_for` when it is over.
 fn step(
     py: Python<'_>,
     task: TaskRef<'_, '_>,
     exception: Option<Ref>,
+    waited_for: Option<&Ref>,
     still_current: Option<&RefSlot>,
 ) -> PyResult<()> {
     let event_loop = alive(py, task.as_future())?;
@@ -146,6 +147,7 @@ fn step(
     if let (Some(still_current), Ok(()), State::Pending) =
         (still_current, &result, task.future.state.get())
         && is_expected(task)
+        && waited_for.is_none_or(|future| ends_quietly(py, future))
         && lifetime::stays(py, &event_loop, task)?
     {
         let own = (&*task.object()).into();
@@ -168,6 +170,17 @@ fn step(
 fn is_expected(task: TaskRef<'_, '_>) -> bool {
     // SAFETY: A2: a count is looked at.
     unsafe { ffi::Py_REFCNT(task.object().as_ptr()) > 2 }
+}
+
+/// Whether letting go of a future runs no code: somebody else has it, too, or it is one of ours with nothing in it that
+/// could have a finalizer.
+fn ends_quietly(py: Python<'_>, future: &Ref) -> bool {
+    // SAFETY: A2: a count is looked at.
+    let is_last = unsafe { ffi::Py_REFCNT(future.as_ptr()) } == 1;
+    !is_last
+        || exact_future(future.bind(py)).is_some_and(|future| {
+            future.is_plain() && future.as_task().is_none_or(|task| task.is_plain())
+        })
 }
 
 /// The step itself, also of a task that starts eagerly.

@@ -10,6 +10,7 @@ use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
+use crate::python::guard::{attached, unraisable};
 use crate::python::heap_type::{attribute, check_offset, check_size, offset_member};
 use crate::python::{Ref, RefSlot, make};
 
@@ -189,13 +190,14 @@ unsafe extern "C" fn finalize<S: State>(object: *mut PyObject) {
     // SAFETY: A1, A4: called by the interpreter with an object that is alive. An exception that is set already is
     // kept aside, as PEP 442 asks.
     unsafe {
-        let py = Python::assume_attached();
-        let pending = PyErr::take(py);
-        let object = Bound::from_borrowed_ptr(py, object);
-        crate::python::guard::unraisable(&object, |_| state::<S>(&object).finalize(&object));
-        if let Some(pending) = pending {
-            pending.restore(py);
-        }
+        attached(|py| {
+            let pending = PyErr::take(py);
+            let object = Bound::from_borrowed_ptr(py, object);
+            unraisable(&object, |_| state::<S>(&object).finalize(&object));
+            if let Some(pending) = pending {
+                pending.restore(py);
+            }
+        });
     }
 }
 
