@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::{PyMemoryError, PySystemError};
 use pyo3::ffi;
@@ -63,7 +63,7 @@ pub(crate) unsafe fn guard<R: Failure>(body: impl FnOnce(Python<'_>) -> PyResult
 pub(crate) unsafe fn attached<R>(body: impl FnOnce(Python<'_>) -> R) -> R {
     // SAFETY: A1, by the caller.
     unsafe {
-        if RUNNING.load(Ordering::Relaxed) == ffi::PyThreadState_Get() {
+        if RUNNING.load(Ordering::Relaxed) == libc::pthread_self() as usize {
             body(Python::assume_attached())
         } else {
             outside(body)
@@ -86,7 +86,9 @@ unsafe fn outside<R>(body: impl FnOnce(Python<'_>) -> R) -> R {
 }
 
 /// The thread that was the last to enter the run of a loop of ours, if it is still in it; only compared.
-static RUNNING: AtomicPtr<ffi::PyThreadState> = AtomicPtr::new(std::ptr::null_mut());
+///
+/// It is `pthread_self()`, which is no null and costs less than to ask CPython, or PyO3's counter, which is thread-local.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// The run of a loop, while which PyO3 knows that the thread is attached, as it is a method of PyO3's.
 ///
@@ -97,14 +99,14 @@ pub(crate) struct KnownToPyO3(());
 impl KnownToPyO3 {
     /// To be called in a method of PyO3's, and dropped there.
     pub(crate) fn enter(_py: Python<'_>) -> Self {
-        // SAFETY: A1 by the token.
-        RUNNING.store(unsafe { ffi::PyThreadState_Get() }, Ordering::Relaxed);
+        // SAFETY: pthread_self(3) cannot fail.
+        RUNNING.store(unsafe { libc::pthread_self() } as usize, Ordering::Relaxed);
         Self(())
     }
 
     /// In a forked child: the thread may not have come along, and its name be given to another.
     pub(crate) fn forget() {
-        RUNNING.store(std::ptr::null_mut(), Ordering::Relaxed);
+        RUNNING.store(0, Ordering::Relaxed);
     }
 }
 
