@@ -99,7 +99,7 @@ pub(crate) struct KnownToPyO3(());
 impl KnownToPyO3 {
     /// To be called in a method of PyO3's, and dropped there.
     pub(crate) fn enter(_py: Python<'_>) -> Self {
-        // SAFETY: pthread_self(3) cannot fail.
+        // SAFETY: A1; pthread_self(3) cannot fail.
         RUNNING.store(unsafe { libc::pthread_self() } as usize, Ordering::Relaxed);
         Self(())
     }
