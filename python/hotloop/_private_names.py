@@ -273,6 +273,10 @@ DISPENSABLE = (
         ["_ssl:_SSLContext", "ssl:SSLObject()._sslobj"],
         "TLS runs over memory BIOs (crates/hotloop/src/tls/verify.rs)",
     )
+    | dict.fromkeys(
+        ["ssl:SSLContext()._msg_callback"],
+        "no message callback is looked for (crates/hotloop/src/tls/names.rs)",
+    )
 )
 
 
