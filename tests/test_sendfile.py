@@ -1,6 +1,7 @@
 """``sock_sendfile`` and ``sendfile``."""
 
 import asyncio
+import contextlib
 import io
 import os
 import socket
@@ -172,6 +173,29 @@ def test_a_cancelled_transfer_leaves_the_position_behind_what_was_sent(loop, pai
         count = 0
         while count < file.tell():
             count += len(right.recv(1 << 20))
+        assert count == file.tell() > 0
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.hotloop_only
+def test_a_transfer_cancelled_together_with_its_event_leaves_the_position_there(loop, pair, file):
+    left, right = pair
+
+    async def main():
+        sending = asyncio.ensure_future(loop.sock_sendfile(left, file))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                count += len(right.recv(1 << 20))
+        # The event is on the ready queue, or about to be, when the wait is cancelled.
+        loop.call_soon(sending.cancel)
+        await asyncio.wait([sending])
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                count += len(right.recv(1 << 20))
         assert count == file.tell() > 0
 
     loop.run_until_complete(main())

@@ -49,6 +49,18 @@ async def test_a_stream_is_received_in_pieces_of_that_size(loop, link):
         assert pieces.sizes[3:] == [250]
 
 
+async def test_large_pieces_are_of_that_size_as_well(loop, link):
+    async with link(theirs=Pieces) as pair:
+        pieces, server = pair.theirs, pair.theirs.transport
+        server.max_size = 20_000
+        server.pause_reading()
+        pair.transport.write(bytes(90_000))
+        server.resume_reading()
+        await pieces.received(90_000)
+        assert 20_000 in pieces.sizes
+        assert max(pieces.sizes) == 20_000
+
+
 async def test_the_reader_of_a_stream_is_fed_in_pieces_of_that_size(loop, link):
     async with link() as pair:
         reader = asyncio.StreamReader(loop=loop)

@@ -64,7 +64,7 @@ ours, peer = socket.socketpair()
 loop = hotloop.EventLoop()
 transport, _ = loop.run_until_complete(
     loop.create_connection(asyncio.Protocol, sock=ours))
-children = []
+in_child = sys.argv[1]
 
 def twice():
     transport.write(b"1")
@@ -74,8 +74,12 @@ def once():
     transport.write(b"held")
     child = os.fork()
     if child == 0:
+        if in_child == "abort":
+            transport.abort()
+        elif in_child == "write":
+            transport.write(b"child")
         raise SystemExit
-    children.append(child)
+    os.waitpid(child, 0)
 
 for callback in twice, twice, once:
     loop.call_soon(callback)
@@ -84,7 +88,6 @@ for callback in twice, twice, once:
         loop.run_forever()
     except SystemExit:
         os._exit(0)
-os.waitpid(children[0], 0)
 print(peer.recv(100))
 transport.abort()
 loop.call_soon(loop.stop)
@@ -273,9 +276,32 @@ async def test_a_callback_that_runs_the_loop_again_has_sent_before_it_waits(loop
         assert inside == [b"held"]
 
 
-def test_a_forked_child_that_comes_back_to_the_loop_sends_nothing_twice():
-    done = run_child(HELD_IN_A_FORK)
-    assert done.stdout == "b'1212held'\n", done.stderr
+@pytest.mark.parametrize(
+    ("in_child", "received"), [("end", "held"), ("abort", "held"), ("write", "childheld")]
+)
+def test_a_forked_child_sends_nothing_of_what_its_parent_holds(in_child, received):
+    done = run_child(HELD_IN_A_FORK, in_child)
+    assert done.stdout == f"b'1212{received}'\n", done.stderr
+
+
+async def test_what_is_written_while_held_writes_leave_is_sent_at_once(loop):
+    # The last callback of the run: nobody would send it later.
+    async with streaming(loop) as stream, streaming(loop) as other:
+
+        class Paused(asyncio.Protocol):
+            def pause_writing(self):
+                seen.extend(other.burst(b"1"))
+
+        seen = []
+        for _ in range(TIMES):
+            await stream.callback(lambda: [stream.burst(b"1", b"2"), other.burst(b"1", b"2")])
+        before = stream.transport.get_protocol()
+        stream.transport.set_protocol(Paused())
+        stream.transport.set_write_buffer_limits(0)
+        fill(stream.transport.get_extra_info("socket")._sock)
+        await stream.callback(stream.transport.write, b"held")
+        stream.transport.set_protocol(before)
+        assert seen == [b"1"]
 
 
 async def test_a_full_socket_pauses_the_protocol_in_the_context_of_the_write(loop):

@@ -97,16 +97,11 @@ impl Loop {
     }
 
     fn iterate(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
-        // A callback that runs the loop again goes on when the inner iteration has ended.
-        let outer = self.turn.suspend();
-        let result = if self.turn.holds() {
-            self.end_turn(this.py())
-        } else {
-            Ok(())
-        };
-        let result = result.and_then(|()| self.run_iteration(this));
-        self.turn.resume(outer);
-        result
+        let _outer = self.turn.suspend();
+        if self.turn.holds() {
+            self.end_turn(this.py())?;
+        }
+        self.run_iteration(this)
     }
 
     fn run_iteration(&self, this: &Bound<'_, Loop>) -> PyResult<()> {
@@ -139,7 +134,7 @@ impl Loop {
                 result?;
             }
         }
-        self.turn.suspend();
+        self.turn.end();
         // Python code looks for signals itself, and the wait for events does: this is for loops that do neither.
         let iteration = self.iteration.get().wrapping_add(1);
         self.iteration.set(iteration);

@@ -111,6 +111,11 @@ pub(crate) struct Kernel {
 /// How many times this process is a forked child of the one that imported the module.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
+/// What tells a forked child from its parent.
+pub(crate) fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
 /// Called in a child after `os.fork()`: the epoll set that it has inherited is the parent's, too, and whatever the
 /// child did to it would be done to the parent (epoll(7), "questions and answers").
 #[pyfunction]

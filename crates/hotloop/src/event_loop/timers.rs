@@ -248,6 +248,7 @@ impl Loop {
         // A5: the heap is free again before the handles are dropped.
         for timer in removed {
             handles::set_unscheduled(&timer);
+            drop(handles::Queued::new(timer));
         }
     }
 

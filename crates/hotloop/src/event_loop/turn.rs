@@ -3,17 +3,16 @@
 //! A transport may keep a small write back for as long as the callback that made it runs, so that it leaves
 //! together with the next (`transports/stream/burst.rs`). The loop promises to call it at the end of the turn:
 //! however the callback ends, before anything else runs, and before the loop waits, even if the callback runs it
-//! again. In a forked child that comes back to the loop nothing is sent: the parent does that.
+//! again.
 
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
 
 use crate::python::{Ref, call};
 use crate::transports::stream::Stream;
 
-use super::{FORKS, Loop};
+use super::Loop;
 
 /// Whose turn it is.
 #[derive(Default)]
@@ -26,8 +25,6 @@ pub(crate) struct Turn {
     holds: Cell<bool>,
     /// The transports that are to be called at the end of the turn.
     held: RefCell<Vec<Ref>>,
-    /// What [`FORKS`] was when the first of them came.
-    forks: Cell<u32>,
 }
 
 impl Turn {
@@ -40,9 +37,7 @@ impl Turn {
     /// Calls `transport` when the turn ends. Only while a callback runs.
     pub(crate) fn hold(&self, transport: Ref) {
         debug_assert!(self.open.get(), "nobody would call the transport");
-        if !self.holds.replace(true) {
-            self.forks.set(FORKS.load(Ordering::Relaxed));
-        }
+        self.holds.set(true);
         self.held.borrow_mut().push(transport);
     }
 
@@ -59,14 +54,29 @@ impl Turn {
         self.holds.get()
     }
 
-    /// No callback runs from here on; returns whether one did.
-    pub(super) fn suspend(&self) -> bool {
-        self.open.replace(false)
+    /// No callback runs until the next one begins, or until this is dropped: then the one that ran the loop goes on.
+    pub(super) fn suspend(&self) -> Suspended<'_> {
+        Suspended {
+            turn: self,
+            outer: self.open.replace(false),
+        }
     }
 
-    /// The callback that ran the loop goes on.
-    pub(super) fn resume(&self, open: bool) {
-        self.open.set(open);
+    /// The last callback of an iteration has ended.
+    pub(super) fn end(&self) {
+        self.open.set(false);
+    }
+}
+
+/// The turn of a callback that has run the loop again.
+pub(super) struct Suspended<'a> {
+    turn: &'a Turn,
+    outer: bool,
+}
+
+impl Drop for Suspended<'_> {
+    fn drop(&mut self) {
+        self.turn.open.set(self.outer);
     }
 }
 
@@ -74,13 +84,14 @@ impl Loop {
     /// Calls whoever waits for the end of the turn.
     #[cold]
     pub(super) fn end_turn(&self, py: Python<'_>) -> PyResult<()> {
+        // What is written from here on, in `pause_writing()` say, is sent at once: nobody would call again.
+        self.turn.end();
         let mut result = self.leave_task(py);
-        let may_send = self.turn.forks.get() == FORKS.load(Ordering::Relaxed);
         self.turn.holds.set(false);
         let mut held = std::mem::take(&mut *self.turn.held.borrow_mut());
         for transport in held.drain(..) {
             let transport = transport.into_bound(py);
-            match Stream::of(&transport).end_of_turn(&transport, may_send) {
+            match Stream::of(&transport).end_of_turn(&transport) {
                 Err(error) if call::ends_the_loop(py, &error) => result = result.and(Err(error)),
                 Err(error) => error.write_unraisable(py, Some(&transport)),
                 Ok(()) => {}

@@ -147,6 +147,7 @@ impl Operation {
             let future = &operation.future;
             let done = call::call_method0(future, intern!(py, "done"))?;
             if done.bind(py).is_truthy()? {
+                operation.abandon(py); // cancelled, and nobody told us before the event came
                 return stop();
             }
             // The socket may have been closed since the event, and its number be another's: ask again, as asyncio does.

@@ -8,12 +8,15 @@
 //! the queue, of the socket or of the connection's state. What a callback leaves held is sent when it ends
 //! ([`crate::event_loop`]'s turn), in the context of the write. So only two things differ from a send at once:
 //! a peer that is asked by blocking the loop's thread in the middle of such a callback has not got the bytes yet,
-//! and an error or a full socket shows some lines later, in the same callback.
+//! and an error or a full socket shows some lines later, in the same callback. A socket object that the program has
+//! kept is not watched: what it is used for overtakes what is held. In a forked child nothing is held any more: the
+//! parent sends it.
 
 use std::cell::Cell;
 
 use pyo3::prelude::*;
 
+use crate::event_loop::forks;
 use crate::python::call;
 
 use super::Stream;
@@ -35,6 +38,8 @@ pub(super) struct Burst {
     expected: Cell<u8>,
     /// Whether what is in the queue is held, and not waiting for room.
     held: Cell<bool>,
+    /// In which process: [`forks`] at that time.
+    forks: Cell<u32>,
 }
 
 impl Burst {
@@ -55,7 +60,19 @@ impl Stream {
     /// Whether the queue is held, and not waiting for room.
     #[inline]
     pub(super) fn is_held(&self) -> bool {
-        self.burst.held.get()
+        self.burst.held.get() && self.is_held_here()
+    }
+
+    /// A forked child drops what its parent will send.
+    #[cold]
+    fn is_held_here(&self) -> bool {
+        let here = self.burst.forks.get() == forks();
+        if !here {
+            self.burst.held.set(false);
+            let dropped = self.queue.borrow_mut().clear();
+            drop(dropped);
+        }
+        here
     }
 
     /// Counts a write, and returns whether it may be held.
@@ -77,10 +94,13 @@ impl Stream {
             return Ok(());
         };
         // As if the kernel had refused: the context of whatever follows from this write.
-        drop(self.write_context.replace(Some(self.callback_context(py)?)));
+        let context = self.callback_context(py)?;
         this.get().turn.hold(transport.into());
         self.burst.held.set(true);
+        self.burst.forks.set(forks());
         self.queue.borrow_mut().push(piece);
+        // Last: whatever dies with the old one may write again.
+        drop(self.write_context.replace(Some(context)));
         Ok(())
     }
 
@@ -101,28 +121,26 @@ impl Stream {
 
     /// Sends what is held, as far as the kernel takes it, when the connection ends anyway.
     pub(super) fn send_held_blindly(&self) {
-        if self.burst.held.replace(false)
+        if self.is_held()
             && let Some(fd) = self.fd()
         {
+            self.burst.held.set(false);
             let _ = self.queue.borrow_mut().flush(fd);
         }
     }
 
     /// The callback that wrote has ended.
-    pub(crate) fn end_of_turn(&self, transport: &Bound<'_, PyAny>, may_send: bool) -> PyResult<()> {
+    pub(crate) fn end_of_turn(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = transport.py();
         if !self.is_held() {
-            return Ok(());
-        }
-        if !may_send {
-            self.burst.held.set(false);
-            drop(self.queue.borrow_mut().clear());
             return Ok(());
         }
         let Some(context) = self.write_context.get(py) else {
             return self.settle(transport);
         };
         match call::within_context(py, &context, || self.settle(transport)) {
+            // The transport's own context, which a callback further out is still in.
+            Err(_) if self.is_held() => self.settle(transport),
             // It was reported when the connection was given up.
             Err(error) if self.lost.get() > 0 && !call::ends_the_loop(py, &error) => Ok(()),
             result => result,

@@ -60,7 +60,7 @@ impl Stream {
             return Ok(());
         };
         if self.large_reads.get() && self.feed.get().is_none() {
-            let filled = filled_bytes(py, READ_BUFFER_SIZE, |memory| {
+            let filled = filled_bytes(py, self.max_size.get(), |memory| {
                 reactor::recv_uninit(fd, memory)
             });
             return self.large_read(transport, protocol, filled);
