@@ -10,6 +10,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -19,6 +20,7 @@ use super::Loop;
 use super::callbacks::add_methods_again;
 use crate::imports::imports;
 use crate::python::Ref;
+use crate::python::make::Words;
 
 /// A set of overridden methods.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -171,6 +173,11 @@ static ORIGINALS: OnceLock<Vec<(Ref, Ref)>> = OnceLock::new();
 #[pyfunction]
 #[pyo3(signature = (class_, /))]
 pub(crate) fn _note_loop_class(class_: &Bound<'_, PyType>) -> PyResult<()> {
+    if !class_.is_subclass_of::<Loop>()? {
+        return Err(PyTypeError::new_err(Words(
+            "a subclass of _core.Loop is needed",
+        )));
+    }
     add_methods_again(class_)?;
     let mut originals = Vec::with_capacity(Hooks::NAMES.len());
     for name in Hooks::NAMES {

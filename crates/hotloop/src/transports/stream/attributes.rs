@@ -437,8 +437,8 @@ impl Stream {
         };
         extra.set_item(intern!(py, "sockname"), of(&self.local)?.bind(py))?;
         extra.set_item(intern!(py, "peername"), of(&self.peer)?.bind(py))?;
-        // SAFETY: A4: the slot is empty, as no Python code that could fill it ran since the look.
-        unsafe { *slot = extra.clone().into_ptr() };
+        // Not empty if a finalizer that a collection ran has asked meanwhile.
+        object::replace_extra::<Stream>(transport, extra.clone());
         Ok(extra)
     }
 

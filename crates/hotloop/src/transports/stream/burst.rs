@@ -10,7 +10,7 @@
 //! a peer that is asked by blocking the loop's thread in the middle of such a callback has not got the bytes yet,
 //! and an error or a full socket shows some lines later, in the same callback. A socket object that the program has
 //! kept is not watched: what it is used for overtakes what is held. In a forked child nothing is held any more: the
-//! parent sends it.
+//! parent sends it. A TLS transport counts what the stream below it holds as sent, without looking.
 
 use std::cell::Cell;
 
