@@ -71,7 +71,10 @@ test-python: develop stubtest test-built ## build for PYTHON, then stubtest, own
 test-built: pytest pytest-suites ## own tests and suites on the extension as it was built last
 
 .PHONY: suites
-suites: develop pytest-suites ## CPython's own asyncio tests on hotloop (ARGS: more pytest options)
+suites: cpython-suites foreign-suites ## both of the following, without ARGS
+
+.PHONY: cpython-suites
+cpython-suites: develop pytest-suites ## CPython's own asyncio tests on hotloop (ARGS: more pytest options)
 
 .PHONY: attacks
 attacks: develop $(ready)/tests ## the attacks in their short forms (ARGS: more pytest options)
