@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import sys
+import warnings
 from typing import Any
 
 from attack_program import end_if_it_hangs, finish, make_loop, option_parser, parse
@@ -51,7 +52,10 @@ class Flood:
 
     def start(self, address: Any) -> None:
         for _ in range(2):
-            child = os.fork()
+            with warnings.catch_warnings():
+                # 3.12 warns of the watchdog's thread. The child needs nothing that it could hold.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                child = os.fork()
             if child == 0:
                 try:
                     flood(address)
