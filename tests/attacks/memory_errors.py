@@ -40,7 +40,7 @@ GIVE_UP = 0.2
 HANG = 20
 #: Errors that are no answer to a refused allocation.
 WRONG = (SystemError, AssertionError)
-#: What CPython 3.11 and 3.12 themselves make of a frame that they have no memory for; the second if the function, which is
+#: What CPython 3.11 to 3.13 themselves make of a frame that they have no memory for; the second if the function, which is
 #: one written in Python, was called from C. (Native functions that fail without an exception are `<built-in ...>`.) And what
 #: `SSLObject.getpeercert()` raises: see `interpreter_memory_errors.py`.
 INTERPRETERS_OWN = re.compile(

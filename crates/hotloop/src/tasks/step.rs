@@ -4,7 +4,8 @@
 
 use pyo3::Borrowed;
 use pyo3::exceptions::{
-    PyBaseException, PyKeyboardInterrupt, PyRuntimeError, PyStopIteration, PySystemExit,
+    PyBaseException, PyKeyboardInterrupt, PyRuntimeError, PyStopIteration, PySystemError,
+    PySystemExit,
 };
 use pyo3::ffi;
 use pyo3::intern;
@@ -242,9 +243,16 @@ fn resume(py: Python<'_>, coroutine: &Ref, exception: Option<Ref>) -> PyResult<R
         match raw::PyIter_Send(coroutine.as_ptr(), ffi::Py_None(), &raw mut result) {
             ffi::PySendResult::PYGEN_NEXT => Ok(Resumed::Waits(Ref::from_new(py, result)?)),
             ffi::PySendResult::PYGEN_RETURN => Ok(Resumed::Ended(Ref::from_new(py, result)?)),
-            ffi::PySendResult::PYGEN_ERROR => Err(PyErr::fetch(py)),
+            ffi::PySendResult::PYGEN_ERROR => Err(PyErr::take(py).unwrap_or_else(no_exception)),
         }
     }
+}
+
+/// CPython has no memory for a frame, and says so without an exception (3.11 to 3.13; its own tasks crash then). The words
+/// are those that it has elsewhere for such a case.
+#[cold]
+fn no_exception() -> PyErr {
+    PySystemError::new_err(Words("error return without exception set"))
 }
 
 /// The coroutine has ended with an exception.
