@@ -6,6 +6,7 @@ import contextvars
 import itertools
 import random
 import socket
+import sys
 
 import pytest
 
@@ -327,14 +328,15 @@ async def test_a_full_socket_pauses_the_protocol_in_the_context_of_the_write(loo
             stream.transport.write(b"held")
 
         await stream.callback(write)
-        assert seen == [("pause", "the writer's")]
         data = bytearray()
         while len(data) < filled + 4:
             data += await loop.sock_recv(stream.peer, 1 << 20)
         await stream.callback(lambda: None)
         stream.transport.set_protocol(before)
         assert data.endswith(b"held")
-        assert seen == [("pause", "the writer's"), ("resume", "the writer's")]
+        # From 3.15 on a transport has a context of its own for what the loop calls.
+        resumed = "the writer's" if sys.version_info < (3, 15) else "the loop's"
+        assert seen == [("pause", "the writer's"), ("resume", resumed)]
 
 
 async def test_an_error_of_what_was_held_ends_the_connection(loop):

@@ -93,14 +93,14 @@ impl Stream {
         let Some(this) = self.event_loop(py) else {
             return Ok(());
         };
-        // As if the kernel had refused: the context of whatever follows from this write.
-        let context = self.callback_context(py)?;
+        // The context in which the write would have told the protocol to pause.
+        let context = call::copy_context(py)?;
         this.get().turn.hold(transport.into());
         self.burst.held.set(true);
         self.burst.forks.set(forks());
         self.queue.borrow_mut().push(piece);
         // Last: whatever dies with the old one may write again.
-        drop(self.write_context.replace(Some(context)));
+        drop(self.held_context.replace(Some(context)));
         Ok(())
     }
 
@@ -132,15 +132,11 @@ impl Stream {
     /// The callback that wrote has ended.
     pub(crate) fn end_of_turn(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = transport.py();
-        if !self.is_held() {
+        let context = self.held_context.take();
+        let Some(context) = context.filter(|_| self.is_held()) else {
             return Ok(());
-        }
-        let Some(context) = self.write_context.get(py) else {
-            return self.settle(transport);
         };
         match call::within_context(py, &context, || self.settle(transport)) {
-            // The transport's own context, which a callback further out is still in.
-            Err(_) if self.is_held() => self.settle(transport),
             // It was reported when the connection was given up.
             Err(error) if self.lost.get() > 0 && !call::ends_the_loop(py, &error) => Ok(()),
             result => result,

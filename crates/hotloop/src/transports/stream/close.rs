@@ -119,6 +119,7 @@ impl Stream {
             self.context.take(),
             self.read_context.take(),
             self.write_context.take(),
+            self.held_context.take(),
         );
         drop(taken);
         match self.server.take() {

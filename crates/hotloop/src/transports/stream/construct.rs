@@ -111,6 +111,7 @@ pub(crate) fn new_stream<'py>(
         context: RefSlot::new(context.as_ref().map(|context| context.clone_ref(py))),
         read_context: RefSlot::default(),
         write_context: RefSlot::default(),
+        held_context: RefSlot::default(),
         buffered: Cell::new(false),
         tls: Cell::new(false),
         feed: Cell::new(None),

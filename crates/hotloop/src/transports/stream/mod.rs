@@ -56,6 +56,8 @@ pub(crate) struct Stream {
     read_context: RefSlot,
     /// The context of the writing callbacks, likewise.
     write_context: RefSlot,
+    /// That of a write that is held.
+    held_context: RefSlot,
     /// Whether the protocol is a `BufferedProtocol`.
     buffered: Cell<bool>,
     /// Whether the protocol is our TLS protocol, to which data goes without Python in between.

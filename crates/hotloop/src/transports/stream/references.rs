@@ -23,6 +23,7 @@ impl State for Stream {
             &self.context,
             &self.read_context,
             &self.write_context,
+            &self.held_context,
             &self.empty_waiter,
         ];
         object::look_into(&slots, look);
@@ -42,6 +43,7 @@ impl State for Stream {
             self.context.take(),
             self.read_context.take(),
             self.write_context.take(),
+            self.held_context.take(),
             self.empty_waiter.take(),
         ];
         drop(taken);
