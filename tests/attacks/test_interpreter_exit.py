@@ -221,8 +221,10 @@ time.sleep(0.02)
 """,
     "a thread that posts": """
 def post():
-    while True:
-        loop.call_soon_threadsafe(int)
+    try:
+        while True: loop.call_soon_threadsafe(int)
+    except RuntimeError:
+        pass # closed. What a daemon thread prints at the end can abort CPython: the lock of stderr.
 threading.Thread(target=post, daemon=True).start()
 run(asyncio.sleep(0.01))
 """,
