@@ -167,7 +167,8 @@ async def test_methods_that_only_look_may_be_called_in_other_threads(loop, size)
         def look():
             seen = set()
             while not stopped.is_set():
-                seen.add((secure.version(), secure.cipher()[0], secure.pending() >= 0))
+                # In the middle of a session ticket OpenSSL counts the handshake as not ended: no version then.
+                seen.add((secure.version() or "TLSv1.3", secure.cipher()[0], secure.pending() >= 0))
             return seen
 
         looking = loop.run_in_executor(None, look)
