@@ -296,3 +296,12 @@ def fill(sock: socket.socket) -> int:
         while True:
             total += sock.send(b"f" * 65536)
     return total
+
+
+def drain(sock: socket.socket) -> bytes:
+    """Receive from a non-blocking socket until there is nothing more now; return what came."""
+    pieces = []
+    with contextlib.suppress(BlockingIOError):
+        while piece := sock.recv(1 << 20):
+            pieces.append(piece)
+    return b"".join(pieces)

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from helpers import Recorder, fill, new_loop, run_child
+from helpers import Recorder, drain, fill, new_loop, run_child
 
 TIMES = 3  # so many callbacks teach a stream how often it writes in one
 
@@ -106,11 +106,7 @@ class Stream:
 
     def arrived(self):
         """What the peer can receive now."""
-        pieces = []
-        with contextlib.suppress(BlockingIOError):
-            while piece := self.peer.recv(1 << 20):
-                pieces.append(piece)
-        return b"".join(pieces)
+        return drain(self.peer)
 
     async def callback(self, function, *arguments):
         """Call *function* in a callback of its own; return its result when that has ended."""
