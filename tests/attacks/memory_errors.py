@@ -156,10 +156,11 @@ class Attack:
         self.reported.clear()
         error: BaseException | None = None
         loop: asyncio.AbstractEventLoop | None = None
+        giving_up: asyncio.TimerHandle | None = None
         if self.scenario != "lifecycle":
             loop = self.make_loop()
             loop.set_exception_handler(self.handle)
-            loop.call_later(HANG if plan is None else GIVE_UP, loop.stop)
+            giving_up = loop.call_later(HANG if plan is None else GIVE_UP, loop.stop)
         run = SCENARIOS[self.scenario]
         self.loop = loop
         helper = None
@@ -188,6 +189,8 @@ class Attack:
         if helper is not None:
             helper.join()
         try:
+            if giving_up is not None:
+                giving_up.cancel()  # it would stop the loop that is finished below
             self.finish(loop)
         except BaseException as raised:
             self.fault(f"afterwards: {raised!r}", raised)
