@@ -13,6 +13,7 @@ PER_SECOND = "per_second"
 MILLISECONDS = "milliseconds"
 BYTES = "bytes"
 CPU_MICROSECONDS = "cpu_us"
+STOLEN = "stolen"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from .processes import program
 BUILD_COMMAND = "cargo build --release -p hotloop-load --features tls"
 # Ten thousand connections on either side, and what else is open.
 DESCRIPTORS = 16_384
+# The column of a CPU's line in /proc/stat.
+STEAL = 8
 
 
 class LoadGeneratorMissing(Exception):
@@ -42,6 +44,17 @@ def choose_cpus() -> Cpus:
     """
     allowed = sorted(os.sched_getaffinity(0))
     return Cpus(measured=allowed[-1], load=allowed[0])
+
+
+def stolen_seconds(cpus: Cpus) -> float:
+    """The time (float, s) since the start in which the *cpus* ran other machines: proc(5), `steal`.
+
+    Counted in ticks of 10 ms; always 0 where nobody takes any, or says so.
+    """
+    named = {f"cpu{cpus.measured}", f"cpu{cpus.load}"}
+    lines = map(str.split, Path("/proc/stat").read_text(encoding="utf-8").splitlines())
+    ticks = sum(int(fields[STEAL]) for fields in lines if fields[0] in named)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def raise_descriptor_limit() -> int:
