@@ -23,6 +23,7 @@ import importlib
 import json
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -138,7 +139,7 @@ class Attack:
         """Try one plan, and the same scenario again without refusals."""
         self.where = first
         before = self.descriptors()
-        faulthandler.dump_traceback_later(HANG, exit=True)
+        signal.alarm(HANG)
         error = self.attempt((first, last))
         self.judge(error)
         if last == 0:  # whether anything was refused is seen by the outcome alone
@@ -146,7 +147,7 @@ class Attack:
         error = None  # its traceback holds what was open
         if self.attempt(None) is not None:
             self.fault("the same without a fault failed")
-        faulthandler.cancel_dump_traceback_later()
+        signal.alarm(0)
         # Not a fault: a program that is refused memory between opening and its `with` leaves some on every loop.
         if left := self.descriptors() - before:
             self.left[str(first)] = sorted(left)
@@ -284,6 +285,10 @@ def main(argv: list[str]) -> int:
         os.environ["HOTLOOP_TLS"] = arguments.scenario.removeprefix("tls-")
     warnings.simplefilter("ignore")  # what could not be closed is reported when it is dropped
     sys.unraisablehook = lambda unraisable: None
+    faulthandler.enable()
+    # A process that hangs shows where, and ends. Not `dump_traceback_later`: its thread frees what it was started with
+    # at any time, also while `set_nomemory` changes the allocators, which no thread survives.
+    faulthandler.register(signal.SIGALRM, chain=True)
     attack = Attack(arguments.loop, arguments.scenario)
     attack.run(arguments.first, arguments.last, arguments.step, arguments.lasting)
     if arguments.show_left:
