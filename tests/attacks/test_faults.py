@@ -47,7 +47,11 @@ class Broken(Exception):
 
 
 async def over_streams(address):
+    answering = set()
+
     async def answer(reader, writer):
+        # A connection that could not be watched is garbage on any loop, and its task with it.
+        answering.add(asyncio.current_task())
         try:
             while line := await reader.readline():
                 writer.write(line.upper())
@@ -85,6 +89,10 @@ async def over_streams(address):
             writer.close()
             with contextlib.suppress(*EXPECTED):
                 await writer.wait_closed()
+        for task in answering:
+            task.cancel()
+        if answering:
+            await asyncio.wait(answering)
 
 
 async def over_sockets():
@@ -232,20 +240,27 @@ def attempt(loop, make):
             raise AssertionError("the exchange hangs")
         task.cancel()
         await asyncio.wait([task])
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for other in others:
-            other.cancel()
-        if others:
+        await settle()
+        # Those of an earlier attempt, too, if the wait for events was refused in it.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for other in others:
+                other.cancel()
             await asyncio.wait(others)
-        for _ in range(3):  # what was closed is closed in the next iterations
-            await asyncio.sleep(0)
+            await settle()
         if failed.done():
             return failed.exception()
         failed.cancel()
         return task.exception()
 
     loop.set_exception_handler(handler)
-    return loop.run_until_complete(main())
+    running = loop.create_task(main())  # kept by the traceback, if the wait for events is refused
+    return loop.run_until_complete(running)
+
+
+async def settle():
+    """What was closed is closed in the next iterations, and what was accepted last gets its task."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def open_descriptors(loop):
