@@ -9,12 +9,11 @@ use pyo3::prelude::*;
 
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
-use crate::python::{FastArguments, Ref};
-use crate::transports::{docs, object};
+use crate::python::make::Words;
+use crate::python::{FastArguments, Ref, make};
+use crate::transports::{docs, flow, object};
 
 use super::{PipeState, ReadPipe, WritePipe, state};
-use crate::python::make;
-use crate::python::make::Words;
 
 type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
@@ -111,7 +110,7 @@ pub(super) mod of_write_pipe {
             method_noargs!(c"can_write_eof", docs::CAN_WRITE_EOF, can_write_eof),
             method_noargs!(c"close", docs::CLOSE, write_eof),
             method_noargs!(c"abort", docs::ABORT, abort),
-            method_noargs!(c"get_write_buffer_size", docs::GET_SIZE, get_write_buffer_size),
+            method_noargs!(c"get_write_buffer_size", docs::GET_SIZE, flow::get_write_buffer_size::<WritePipe>),
             method_noargs!(c"_read_ready", c"The other side is gone.", other_side_gone),
             method_noargs!(c"_write_ready", c"Write what is queued once.", write_ready),
             method_fast!(c"_close", c"_close($self, /, exc=None)\n--\n\nClose at once with an exception or None.", close_writing_with),
@@ -126,9 +125,9 @@ pub(super) mod of_write_pipe {
         getters.extend([
             attribute(c"_buffer", getter!(get_buffer), None),
             attribute(c"_conn_lost", getter!(get_lost), None),
-            attribute(c"_protocol_paused", getter!(is_protocol_paused), Some(setter!(set_protocol_paused, PyTypeError, "this attribute cannot be deleted"))),
-            attribute(c"_high_water", getter!(get_high_water), Some(setter!(set_high_water, PyTypeError, "this attribute cannot be deleted"))),
-            attribute(c"_low_water", getter!(get_low_water), Some(setter!(set_low_water, PyTypeError, "this attribute cannot be deleted"))),
+            attribute(c"_protocol_paused", getter!(flow::is_protocol_paused::<WritePipe>), Some(setter!(set_protocol_paused, PyTypeError, "this attribute cannot be deleted"))),
+            attribute(c"_high_water", getter!(flow::get_high_water::<WritePipe>), Some(setter!(flow::set_high_water::<WritePipe>, PyTypeError, "this attribute cannot be deleted"))),
+            attribute(c"_low_water", getter!(flow::get_low_water::<WritePipe>), Some(setter!(flow::set_low_water::<WritePipe>, PyTypeError, "this attribute cannot be deleted"))),
         ]);
         getters
     }
@@ -275,10 +274,6 @@ fn abort<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(none(py))
 }
 
-fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(make::size(py, write_pipe(&slf).waiting())?.into())
-}
-
 fn other_side_gone<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     write_pipe(&slf).read_ready(&slf)?;
     Ok(none(py))
@@ -339,18 +334,6 @@ fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(make::number(py, write_pipe(&slf).lost.get().into())?.into())
 }
 
-fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(boolean(py, write_pipe(&slf).protocol_paused.get()))
-}
-
-fn get_high_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(make::size(py, write_pipe(&slf).high_water.get())?.into())
-}
-
-fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(make::size(py, write_pipe(&slf).low_water.get())?.into())
-}
-
 /// asyncio's own tests take the pipe away before they close it.
 fn set_pipe<'py, S: PipeState>(
     _py: Python<'py>,
@@ -367,16 +350,6 @@ fn set_protocol_paused<'py>(
     slf: Slf<'_, 'py>,
     value: Slf<'_, 'py>,
 ) -> PyResult<()> {
-    write_pipe(&slf).protocol_paused.set(value.is_truthy()?);
-    Ok(())
-}
-
-fn set_high_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
-    write_pipe(&slf).high_water.set(value.extract()?);
-    Ok(())
-}
-
-fn set_low_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
-    write_pipe(&slf).low_water.set(value.extract()?);
+    write_pipe(&slf).flow.set_paused(value.is_truthy()?);
     Ok(())
 }

@@ -15,13 +15,11 @@ use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{
     HeapType, attribute, getter, method_fast, method_noargs, method_one, setter,
 };
-use crate::python::{FastArguments, Ref, RefSlot, call};
-use crate::tls::names;
-
-use crate::python::make;
 use crate::python::make::Words;
-use crate::transports::docs;
+use crate::python::{FastArguments, Ref, RefSlot, call, make};
+use crate::tls::names;
 use crate::transports::object::{self, FlowControlSlots, Object, State};
+use crate::transports::docs;
 
 use super::construct::or_none;
 use super::{Tls, flow, write};
@@ -343,15 +341,15 @@ fn set_write_buffer_limits<'py>(
     let (high, low) = (high.as_deref(), low.as_deref());
     let protocol = open(&slf)?;
     let tls = Tls::of(&protocol);
-    let marks = flow::marks(high, low, names(py)?.high_water_write, py)?;
-    tls.outgoing_marks.set(marks);
+    flow::set_marks(&tls.outgoing, high, low, names(py)?.high_water_write, py)?;
     tls.control_app_writing(&protocol)?;
     Ok(none(py))
 }
 
 fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let marks = Tls::of(&open(&slf)?).outgoing_marks.get();
-    Ok(make::sizes(py, marks)?.into())
+    let protocol = open(&slf)?;
+    let flow = &Tls::of(&protocol).outgoing;
+    Ok(make::sizes(py, (flow.low(), flow.high()))?.into())
 }
 
 fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -371,15 +369,15 @@ fn set_read_buffer_limits<'py>(
     let (high, low) = (high.as_deref(), low.as_deref());
     let protocol = open(&slf)?;
     let tls = Tls::of(&protocol);
-    let marks = flow::marks(high, low, names(py)?.high_water_read, py)?;
-    tls.incoming_marks.set(marks);
+    flow::set_marks(&tls.incoming, high, low, names(py)?.high_water_read, py)?;
     tls.control_ssl_reading(&protocol)?;
     Ok(none(py))
 }
 
 fn get_read_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let marks = Tls::of(&open(&slf)?).incoming_marks.get();
-    Ok(make::sizes(py, marks)?.into())
+    let protocol = open(&slf)?;
+    let flow = &Tls::of(&protocol).incoming;
+    Ok(make::sizes(py, (flow.low(), flow.high()))?.into())
 }
 
 fn get_read_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -404,7 +402,7 @@ fn get_ssl_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let paused = protocol(&slf).is_some_and(|tls| Tls::of(&tls).app_writing_paused.get());
+    let paused = protocol(&slf).is_some_and(|tls| Tls::of(&tls).outgoing.is_paused());
     Ok(boolean(py, paused))
 }
 

@@ -261,11 +261,11 @@ fn is_app_reading_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Re
 }
 
 fn is_app_writing_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(boolean(py, Tls::of(&slf).app_writing_paused.get()))
+    Ok(boolean(py, Tls::of(&slf).outgoing.is_paused()))
 }
 
 fn is_ssl_reading_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(boolean(py, Tls::of(&slf).ssl_reading_paused.get()))
+    Ok(boolean(py, Tls::of(&slf).incoming.is_paused()))
 }
 
 fn is_ssl_writing_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
