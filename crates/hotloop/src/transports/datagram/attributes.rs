@@ -12,7 +12,7 @@ use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, me
 use crate::python::make::Words;
 use crate::python::{FastArguments, Ref, make};
 use crate::transports::flow::{self, Controlled};
-use crate::transports::{docs, object};
+use crate::transports::{common_methods, docs, object};
 
 use super::info::get_extra_info;
 use super::{Datagram, construct};
@@ -21,17 +21,10 @@ type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
 #[rustfmt::skip] // a table
 pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
-    vec![
+    let mut methods = common_methods!();
+    methods.extend([
         method_fast!(c"sendto", docs::SENDTO, sendto),
         method_noargs!(c"close", docs::CLOSE, close),
-        method_noargs!(c"abort", docs::ABORT, abort),
-        method_noargs!(c"is_closing", docs::IS_CLOSING, is_closing),
-        method_noargs!(c"is_reading", docs::IS_READING, is_reading),
-        method_noargs!(c"pause_reading", docs::PAUSE_READING, pause_reading),
-        method_noargs!(c"resume_reading", docs::RESUME_READING, resume_reading),
-        method_fast!(c"set_protocol", docs::SET_PROTOCOL, set_protocol),
-        method_noargs!(c"get_protocol", docs::GET_PROTOCOL, get_protocol),
-        method_fast!(c"get_extra_info", docs::GET_EXTRA_INFO, get_extra_info),
         method_fast!(c"set_write_buffer_limits", docs::SET_LIMITS, flow::set_write_buffer_limits::<Datagram>),
         method_noargs!(c"get_write_buffer_limits", docs::GET_LIMITS, flow::get_write_buffer_limits::<Datagram>),
         method_noargs!(c"get_write_buffer_size", docs::GET_DATAGRAM_SIZE, flow::get_write_buffer_size::<Datagram>),
@@ -44,7 +37,8 @@ pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
         method_one!(c"_force_close", c"Close at once with an exception or None.", force_close),
         method_fast!(c"_fatal_error", c"_fatal_error($self, /, exc, message='Fatal error on transport')\n--\n\nReport and close.", fatal_error),
         method_one!(c"_call_connection_lost", c"Tell the protocol and close the socket.", call_connection_lost),
-    ]
+    ]);
+    methods
 }
 
 #[rustfmt::skip] // a table

@@ -14,7 +14,7 @@ use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, me
 use crate::python::make::Words;
 use crate::python::{FastArguments, Ref, make};
 use crate::transports::flow::{self, Controlled};
-use crate::transports::{docs, max_size, object};
+use crate::transports::{common_methods, docs, max_size, object};
 
 use super::{Stream, construct};
 
@@ -22,20 +22,13 @@ type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
 #[rustfmt::skip] // a table
 pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
-    vec![
+    let mut methods = common_methods!();
+    methods.extend([
         method_fast!(c"write", docs::WRITE, write),
         method_fast!(c"writelines", docs::WRITELINES, writelines),
         method_noargs!(c"write_eof", docs::WRITE_EOF, write_eof),
         method_noargs!(c"can_write_eof", docs::CAN_WRITE_EOF, can_write_eof),
         method_noargs!(c"close", docs::CLOSE, close),
-        method_noargs!(c"abort", docs::ABORT, abort),
-        method_noargs!(c"is_closing", docs::IS_CLOSING, is_closing),
-        method_noargs!(c"is_reading", docs::IS_READING, is_reading),
-        method_noargs!(c"pause_reading", docs::PAUSE_READING, pause_reading),
-        method_noargs!(c"resume_reading", docs::RESUME_READING, resume_reading),
-        method_fast!(c"set_protocol", docs::SET_PROTOCOL, set_protocol),
-        method_noargs!(c"get_protocol", docs::GET_PROTOCOL, get_protocol),
-        method_fast!(c"get_extra_info", docs::GET_EXTRA_INFO, get_extra_info),
         method_fast!(c"set_write_buffer_limits", docs::SET_LIMITS, flow::set_write_buffer_limits::<Stream>),
         method_noargs!(c"get_write_buffer_limits", docs::GET_LIMITS, flow::get_write_buffer_limits::<Stream>),
         method_noargs!(c"get_write_buffer_size", docs::GET_SIZE, flow::get_write_buffer_size::<Stream>),
@@ -47,7 +40,8 @@ pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
         method_one!(c"_call_connection_lost", c"Tell the protocol and close the socket.", call_connection_lost),
         method_noargs!(c"_make_empty_waiter", c"Return a future that is done when nothing is queued.", make_empty_waiter),
         method_noargs!(c"_reset_empty_waiter", c"Allow writing again.", reset_empty_waiter),
-    ]
+    ]);
+    methods
 }
 
 #[rustfmt::skip] // a table

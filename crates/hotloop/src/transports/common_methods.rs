@@ -1,0 +1,22 @@
+//! The rows that the method tables of the stream, the datagram and the TLS transport have in common.
+
+/// The rows, for functions of these names in the module that calls it; a macro, as what the interpreter calls cannot be
+/// generic.
+macro_rules! common_methods {
+    () => {{
+        use $crate::python::heap_type::{method_fast, method_noargs};
+        use $crate::transports::docs;
+        vec![
+            method_noargs!(c"abort", docs::ABORT, abort),
+            method_noargs!(c"is_closing", docs::IS_CLOSING, is_closing),
+            method_noargs!(c"is_reading", docs::IS_READING, is_reading),
+            method_noargs!(c"pause_reading", docs::PAUSE_READING, pause_reading),
+            method_noargs!(c"resume_reading", docs::RESUME_READING, resume_reading),
+            method_fast!(c"set_protocol", docs::SET_PROTOCOL, set_protocol),
+            method_noargs!(c"get_protocol", docs::GET_PROTOCOL, get_protocol),
+            method_fast!(c"get_extra_info", docs::GET_EXTRA_INFO, get_extra_info),
+        ]
+    }};
+}
+
+pub(super) use common_methods;
