@@ -101,7 +101,7 @@ def run_attack(name: str, *arguments: object) -> tuple[int, Any, str]:
         [sys.executable, program, *map(str, arguments)], capture_output=True, text=True, check=False
     )
     lines = done.stdout.splitlines()
-    assert lines and lines[-1].startswith("{"), done.stderr[-2000:]
+    assert lines and lines[-1].startswith("{"), done.stderr[-20_000:]
     return done.returncode, json.loads(lines[-1]), done.stderr
 
 
