@@ -1,4 +1,11 @@
-//! The rows that the method tables of the stream, the datagram and the TLS transport have in common.
+//! What the method tables of the transports have in common: rows of the stream's, the datagram's and the TLS one's, and how
+//! all of them take the arguments of `_fatal_error()`.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+
+use crate::python::FastArguments;
+use crate::python::make::Words;
 
 /// The rows, for functions of these names in the module that calls it; a macro, as what the interpreter calls cannot be
 /// generic.
@@ -20,3 +27,18 @@ macro_rules! common_methods {
 }
 
 pub(super) use common_methods;
+
+/// The arguments of asyncio's `_fatal_error(exc, message=default)`.
+pub(super) fn error_and_message<'py>(
+    arguments: FastArguments<'_, 'py>,
+    default: &str,
+) -> PyResult<(Bound<'py, PyAny>, String)> {
+    let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
+    let error =
+        error.ok_or_else(|| PyTypeError::new_err(Words("_fatal_error() needs an exception")))?;
+    let message = match message {
+        Some(message) => message.extract()?,
+        None => default.to_owned(),
+    };
+    Ok((error.to_owned(), message))
+}

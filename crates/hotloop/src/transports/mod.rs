@@ -16,4 +16,4 @@ mod reports;
 pub(crate) mod stream;
 pub(crate) mod tls;
 
-use common_methods::common_methods;
+use common_methods::{common_methods, error_and_message};

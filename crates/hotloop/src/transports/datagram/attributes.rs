@@ -12,7 +12,7 @@ use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, me
 use crate::python::make::Words;
 use crate::python::{FastArguments, Ref, make};
 use crate::transports::flow::{self, Controlled};
-use crate::transports::{common_methods, docs, object};
+use crate::transports::{common_methods, docs, error_and_message, object};
 
 use super::info::get_extra_info;
 use super::{Datagram, construct};
@@ -107,14 +107,8 @@ fn fatal_error<'py>(
     slf: Slf<'_, 'py>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
-    let error =
-        error.ok_or_else(|| PyTypeError::new_err(Words("_fatal_error() needs an exception")))?;
-    let message = match message {
-        Some(message) => message.extract::<String>()?,
-        None => "Fatal error on transport".to_owned(),
-    };
-    Datagram::of(&slf).fatal_error(&slf, PyErr::from_value(error.to_owned()), &message)?;
+    let (error, message) = error_and_message(arguments, "Fatal error on transport")?;
+    Datagram::of(&slf).fatal_error(&slf, PyErr::from_value(error), &message)?;
     Ok(none(py))
 }
 

@@ -9,9 +9,8 @@ use pyo3::prelude::*;
 
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
-use crate::python::make::Words;
 use crate::python::{FastArguments, Ref, make};
-use crate::transports::{docs, flow, object};
+use crate::transports::{docs, error_and_message, flow, object};
 
 use super::{PipeState, ReadPipe, WritePipe, state};
 
@@ -241,7 +240,7 @@ fn reading_failed<'py>(
     slf: Slf<'_, 'py>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let (error, message) = error_and_message(arguments)?;
+    let (error, message) = error_and_message(arguments, FATAL_ERROR)?;
     read_pipe(&slf).fatal_error(&slf, &error, &message)?;
     Ok(none(py))
 }
@@ -300,22 +299,9 @@ fn writing_failed<'py>(
     slf: Slf<'_, 'py>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let (error, message) = error_and_message(arguments)?;
+    let (error, message) = error_and_message(arguments, FATAL_ERROR)?;
     write_pipe(&slf).fatal_error(&slf, &error, &message)?;
     Ok(none(py))
-}
-
-fn error_and_message<'py>(
-    arguments: FastArguments<'_, 'py>,
-) -> PyResult<(Bound<'py, PyAny>, String)> {
-    let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
-    let error =
-        error.ok_or_else(|| PyTypeError::new_err(Words("_fatal_error() needs an exception")))?;
-    let message = match message {
-        Some(message) => message.extract()?,
-        None => FATAL_ERROR.to_owned(),
-    };
-    Ok((error.to_owned(), message))
 }
 
 /// The queue's bytes, as a copy: looking at it must not change it.
