@@ -112,6 +112,16 @@ def collect() -> None:
 
 
 @contextlib.contextmanager
+def collector_off() -> Iterator[None]:
+    """Keep the garbage collector from running: what is freed in the block was freed by its references alone."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextlib.contextmanager
 def dropped_unclosed(words: str) -> Iterator[list[str]]:
     """Collect what the block drops, which warns of it with ``words``; give the texts of all warnings.
 
