@@ -101,7 +101,7 @@ def run_attack(name: str, *arguments: object) -> tuple[int, Any, str]:
         [sys.executable, program, *map(str, arguments)], capture_output=True, text=True, check=False
     )
     lines = done.stdout.splitlines()
-    assert lines and lines[-1].startswith("{"), done.stderr[-2000:]
+    assert lines and lines[-1].startswith("{"), done.stderr[-20_000:]
     return done.returncode, json.loads(lines[-1]), done.stderr
 
 
@@ -109,6 +109,16 @@ def collect() -> None:
     """Collect garbage until cycles with finalizers are gone, too: from 3.14 on one pass is not enough."""
     for _ in range(3):
         gc.collect()
+
+
+@contextlib.contextmanager
+def collector_off() -> Iterator[None]:
+    """Keep the garbage collector from running: what is freed in the block was freed by its references alone."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextlib.contextmanager

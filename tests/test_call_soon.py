@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from helpers import run_once
+from helpers import collector_off, run_once
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -190,8 +190,7 @@ def test_a_handle_may_be_run_by_hand_and_then_by_the_loop(loop):
 
 @pytest.mark.parametrize("queue", ["call_soon", "call_soon_threadsafe"])
 def test_nothing_is_kept_after_the_callback_ran(loop, queue):
-    gc.disable()
-    try:
+    with collector_off():
         thing = Thing()
         reference = weakref.ref(thing)
         getattr(loop, queue)(thing.method)
@@ -200,8 +199,6 @@ def test_nothing_is_kept_after_the_callback_ran(loop, queue):
         assert reference() is not None
         run_once(loop)
         assert reference() is None
-    finally:
-        gc.enable()
 
 
 @pytest.mark.parametrize("queue", ["call_soon", "call_soon_threadsafe"])

@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import contextvars
-import gc
 import sys
 import threading
 import weakref
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from helpers import outcome
+from helpers import collector_off, outcome
 
 
 @pytest.fixture
@@ -350,12 +349,9 @@ def test_nothing_keeps_the_function_and_the_result_alive(loop, pool):
         await loop.run_in_executor(pool, int)  # the worker has let go of the call before
         return weakref.ref(result)
 
-    gc.disable()
-    try:
+    with collector_off():
         reference = loop.run_until_complete(main())
         assert reference() is None
-    finally:
-        gc.enable()
 
 
 def test_wrong_arguments_are_refused_in_the_words_of_asyncio(loop, pool):

@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 import helpers
-from helpers import Recorder, run_once
+from helpers import Recorder, collector_off, run_once
 
 
 class Node:
@@ -52,13 +52,10 @@ def test_a_cancelled_handle_lets_go_at_once(loop):
     node = Node()
     handle = loop.call_soon(node.method, node)
     reference = weakref.ref(node)
-    gc.disable()
-    try:
+    with collector_off():
         handle.cancel()
         del node
         assert reference() is None
-    finally:
-        gc.enable()
 
 
 def test_a_timer_that_its_callback_keeps_is_collected_after_it_ran(loop):

@@ -2,13 +2,12 @@
 
 import asyncio
 import contextvars
-import gc
 import sys
 import weakref
 
 import pytest
 
-from helpers import run_child, run_once
+from helpers import collector_off, run_child, run_once
 
 
 def fail(*arguments):
@@ -60,12 +59,9 @@ def test_cancel_drops_callback_and_arguments_at_once(loop, queue):
     handle = queue(loop, callback, "argument")
     reference = weakref.ref(callback)
     del callback
-    gc.disable()
-    try:
+    with collector_off():
         handle.cancel()
         assert reference() is None
-    finally:
-        gc.enable()
 
 
 @every_queue

@@ -17,7 +17,7 @@ from asyncio import base_subprocess
 
 import pytest
 
-from helpers import Events, run_child
+from helpers import Events, collector_off, run_child
 
 PIPE = asyncio.subprocess.PIPE
 # On asyncio of 3.11 a thread waits for each child, and wins every race for it.
@@ -421,13 +421,10 @@ async def test_a_closed_transport_is_released_without_the_collector(loop):
     transport.close()
     gone = weakref.ref(transport)
     protocol.transport = None
-    gc.disable()
-    try:
+    with collector_off():
         del transport
         await asyncio.sleep(0)
         assert gone() is None
-    finally:
-        gc.enable()
 
 
 @pytest.mark.parametrize("steps", range(4))

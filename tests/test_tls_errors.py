@@ -1,6 +1,7 @@
 """What goes wrong on the wire, and that a program sees of it what asyncio shows."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -72,19 +73,11 @@ async def test_staying_open_after_the_end_is_not_possible_and_said_so(loop, capl
 
 
 async def test_a_fatal_alert_ends_the_handshake_with_its_name(loop):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        connecting = asyncio.ensure_future(
-            loop.create_connection(
-                Recorder, *listener.getsockname(), ssl=client_tls(), server_hostname="localhost"
-            )
-        )
-        sock, _ = await loop.sock_accept(listener)
-        with sock:
-            # Fatal, handshake_failure (RFC 8446, section 6).
-            await loop.sock_sendall(sock, b"\x15\x03\x03\x00\x02\x02\x28")
-            with pytest.raises(ssl.SSLError) as caught:
-                await connecting
+    async with handshaking(loop) as (sock, connecting):
+        # Fatal, handshake_failure (RFC 8446, section 6).
+        await loop.sock_sendall(sock, b"\x15\x03\x03\x00\x02\x02\x28")
+        with pytest.raises(ssl.SSLError) as caught:
+            await connecting
     assert "HANDSHAKE_FAILURE" in caught.value.reason
 
 
@@ -225,6 +218,16 @@ async def test_a_peer_that_goes_on_sending_does_not_hold_up_the_close(loop):
 
 
 async def test_abort_in_the_handshake_tells_the_waiter(loop):
+    async with handshaking(loop) as (sock, connecting):
+        assert (await loop.sock_recv(sock, 1)) == b"\x16"
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+
+
+@contextlib.asynccontextmanager
+async def handshaking(loop):
+    """A connection that has begun its handshake with a bare socket, which is the peer's end, and the task that connects."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         connecting = asyncio.ensure_future(
@@ -234,7 +237,4 @@ async def test_abort_in_the_handshake_tells_the_waiter(loop):
         )
         sock, _ = await loop.sock_accept(listener)
         with sock:
-            assert (await loop.sock_recv(sock, 1)) == b"\x16"
-            connecting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await connecting
+            yield sock, connecting

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from helpers import Echo, Recorder, address_of, client_tls, connected, server_tls
+from helpers import Echo, Recorder, address_of, client_tls, collector_off, connected, server_tls
 from tls_peer import client_of, server_of
 
 pytestmark = pytest.mark.usefixtures("tls_engine")
@@ -204,12 +204,9 @@ async def test_a_lost_connection_frees_the_protocol_without_the_collector(loop):
         server = pair.server
     del pair
     await asyncio.sleep(0)
-    gc.disable()
-    try:
+    with collector_off():
         # The transport, which is still held, holds nothing of the program's.
         assert kept() is None or transport.get_protocol() is None
-    finally:
-        gc.enable()
     del server
 
 

@@ -11,7 +11,7 @@ import weakref
 
 import pytest
 
-from helpers import CERTIFICATE, Echo, Recorder, address_of, client_tls, server_tls
+from helpers import CERTIFICATE, Echo, Recorder, address_of, client_tls, collector_off, server_tls
 from tls_peer import client_of, server_of
 
 pytestmark = pytest.mark.usefixtures("tls_engine")
@@ -334,11 +334,8 @@ async def test_a_certificate_that_is_refused_leaves_no_cycle(loop, upgrade):
 
     server = await loop.create_server(Recorder, "127.0.0.1", 0, ssl=server_tls())
     gc.collect()
-    gc.disable()
-    try:
+    with collector_off():
         async with server:
             gone = await connect(address_of(server))
             await asyncio.sleep(0)  # connection_lost
             assert gone() is None
-    finally:
-        gc.enable()

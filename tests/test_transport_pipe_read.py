@@ -13,7 +13,7 @@ import weakref
 
 import pytest
 
-from helpers import Recorder
+from helpers import Recorder, collector_off
 
 
 @contextlib.asynccontextmanager
@@ -325,13 +325,10 @@ async def test_a_closed_transport_is_released_without_the_collector(loop, pipe):
     async with reading(reader) as (transport, protocol):
         gone = weakref.ref(transport)
         protocol.transport = None
-    gc.disable()
-    try:
+    with collector_off():
         del transport
         await asyncio.sleep(0)
         assert gone() is None
-    finally:
-        gc.enable()
 
 
 async def test_debug_mode_logs(loop, pipe, caplog):

@@ -12,7 +12,7 @@ import weakref
 
 import pytest
 
-from helpers import Recorder
+from helpers import Recorder, collector_off
 
 
 @contextlib.asynccontextmanager
@@ -371,13 +371,10 @@ async def test_a_closed_transport_is_released_without_the_collector(loop, pipe):
     async with writing(pipe[1]) as (transport, protocol):
         gone = weakref.ref(transport)
         protocol.transport = None
-    gc.disable()
-    try:
+    with collector_off():
         del transport
         await asyncio.sleep(0)
         assert gone() is None
-    finally:
-        gc.enable()
 
 
 async def test_debug_mode_logs_the_loss(loop, pipe, caplog):

@@ -2,14 +2,13 @@
 
 import asyncio
 import contextvars
-import gc
 import os
 import socket
 import weakref
 
 import pytest
 
-from helpers import Recorder
+from helpers import Recorder, collector_off
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -151,15 +150,12 @@ async def test_the_transport_drops_its_protocol_when_it_is_over(loop, link):
         transport = pair.transport
         transport.set_protocol(protocol)
         reference = weakref.ref(protocol)
-        gc.disable()
-        try:
+        with collector_off():
             transport.close()
             await protocol.wait("lost")
             del protocol
             await asyncio.sleep(0)
             assert reference() is None
-        finally:
-            gc.enable()
             pair.ours.note("lost")
 
 
@@ -173,8 +169,7 @@ async def test_a_closed_transport_is_released_without_the_collector(loop):
             lost.set_result(exc)
 
     left, right = socket.socketpair()
-    gc.disable()
-    try:
+    with collector_off():
         transport, protocol = await loop.create_unix_connection(Plain, sock=left)
         references = weakref.ref(protocol), weakref.ref(transport)
         transport.close()
@@ -182,8 +177,6 @@ async def test_a_closed_transport_is_released_without_the_collector(loop):
         await lost
         await asyncio.sleep(0)
         assert [reference() for reference in references] == [None, None]
-    finally:
-        gc.enable()
         right.close()
 
 

@@ -129,14 +129,14 @@ def main(argv: list[str]) -> int:
     def share(percent: float) -> float:
         return round(late[int((len(late) - 1) * percent / 100)] * 1e3, 2)
 
-    result = {
-        "loop": arguments.loop,
+    faults = ["too many accepted between two ticks"] if attack.most > MOST else []
+    seen = {
         "accepted": attack.accepted,
         "ticks": len(attack.late),
         "most accepted between two ticks": attack.most,
         "milliseconds late": {"half": share(50), "99 %": share(99), "all": share(100)},
     }
-    return finish(result, attack.most > MOST)
+    return finish(arguments, faults, **seen)
 
 
 if __name__ == "__main__":

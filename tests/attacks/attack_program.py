@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import faulthandler
 import gc
 import importlib
+import itertools
 import json
 import os
 import random
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,8 @@ def option_parser(description: str | None, break_it: str) -> argparse.ArgumentPa
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
-    """The options, printed at once with the seed, so that what crashes or hangs can be repeated."""
+    """The options, printed at once with the seed, so that what crashes or hangs can be repeated; a crash shows the stacks."""
+    faulthandler.enable()
     arguments = parser.parse_args(argv)
     seed = [] if "--seed" in argv else ["--seed", str(arguments.seed)]
     print(" ".join([parser.prog, *argv, *seed]), flush=True)
@@ -67,12 +71,28 @@ def count_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def left_since(before: int, loop: asyncio.AbstractEventLoop | None = None) -> int:
-    """How many more descriptors are open than before, when garbage is gone and the loop has run once more."""
-    gc.collect()
-    if loop is not None:
-        loop.run_until_complete(asyncio.sleep(0))
-    return count_descriptors() - before
+@contextlib.contextmanager
+def descriptors_left(loop: asyncio.AbstractEventLoop | None = None) -> Iterator[list[str]]:
+    """A list that gets a fault if more descriptors are open at the end of the block than before, garbage apart.
+
+    The loop, if there is one, is made ready before, runs once more at the end, and is closed then.
+    """
+    faults: list[str] = []
+    try:
+        if loop is not None:
+            loop.run_until_complete(
+                asyncio.sleep(0)
+            )  # some open what they need when they first run
+        before = count_descriptors()
+        yield faults
+        gc.collect()
+        if loop is not None:
+            loop.run_until_complete(asyncio.sleep(0))
+        if left := count_descriptors() - before:
+            faults.append(f"{left} descriptors left")
+    finally:
+        if loop is not None:
+            loop.close()
 
 
 def bytes_in_use() -> int:
@@ -83,11 +103,13 @@ def bytes_in_use() -> int:
     return information.uordblks + information.hblkhd + 48 * sys.getallocatedblocks()
 
 
-def finish(result: dict[str, Any], failed: object) -> int:
-    """Print the result, which is the last line of the output; return the exit status."""
+def finish(arguments: argparse.Namespace, faults: Iterable[str], **seen: Any) -> int:
+    """Print what was seen and the first faults, as the last line of the output; return the exit status, 1 if there are any."""
     faulthandler.cancel_dump_traceback_later()
-    print(json.dumps(result))
-    return 1 if failed else 0
+    named = {name: each for name, each in vars(arguments).items() if name in ("loop", "seed")}
+    first = list(itertools.islice(faults, 20))
+    print(json.dumps({**named, **seen, "faults": first}))
+    return 1 if first else 0
 
 
 class Mallinfo(ctypes.Structure):

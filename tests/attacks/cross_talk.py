@@ -28,9 +28,9 @@ from attack_program import (
     CERTIFICATE,
     EXPECTED,
     count_descriptors,
+    descriptors_left,
     end_if_it_hangs,
     finish,
-    left_since,
     make_loop,
     option_parser,
     parse,
@@ -278,28 +278,15 @@ def main(argv: list[str]) -> int:
     arguments = parse(parser, argv)
     end_if_it_hangs(arguments.seconds + PATIENCE)
     loop = make_loop(arguments.loop, arguments.native_tasks)
-    loop.run_until_complete(asyncio.sleep(0))  # some loops open what they need when they first run
-    before = count_descriptors()
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, descriptors_left(loop) as left:
+        before = count_descriptors()
         attack = Attack(loop, arguments.seed, arguments.break_it, directory)
         kinds = {name: KINDS[name] for name in arguments.only or KINDS}
-        try:
-            loop.run_until_complete(attack.run(arguments.seconds, arguments.workers, kinds))
-            loop.run_until_complete(attack.all_ended(before))
-            left = left_since(before, loop)
-        finally:
-            loop.close()
-    result = {
-        "loop": arguments.loop,
-        "seed": arguments.seed,
-        "foreign": attack.foreign[:5],
-        "unexpected": attack.unexpected[:5],
-        "descriptors left": left,
-        "accepted": attack.accepted,
-        **attack.counts,
-        "errors": dict(attack.errors),
-    }
-    return finish(result, attack.foreign or attack.unexpected or left)
+        loop.run_until_complete(attack.run(arguments.seconds, arguments.workers, kinds))
+        loop.run_until_complete(attack.all_ended(before))
+    faults = [*attack.foreign[:5], *attack.unexpected[:5], *left]
+    seen = {"foreign": len(attack.foreign), "accepted": attack.accepted, **attack.counts}
+    return finish(arguments, faults, **seen, errors=attack.errors)
 
 
 if __name__ == "__main__":

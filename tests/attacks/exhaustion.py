@@ -15,7 +15,6 @@ import asyncio
 import asyncio.constants
 import collections
 import errno
-import faulthandler
 import functools
 import os
 import random
@@ -29,8 +28,9 @@ from collections.abc import Awaitable, Callable
 from attack_program import (
     EXPECTED,
     count_descriptors,
+    descriptors_left,
+    end_if_it_hangs,
     finish,
-    left_since,
     make_loop,
     option_parser,
     parse,
@@ -184,31 +184,21 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--workers", type=int, default=10)
     arguments = parse(parser, argv)
-    faulthandler.dump_traceback_later(arguments.seconds + HANG, exit=True)
+    end_if_it_hangs(arguments.seconds)
     asyncio.constants.ACCEPT_RETRY_DELAY = REST
     make = functools.partial(make_loop, arguments.loop, arguments.native_tasks)
     loop = make()
     asyncio.set_event_loop(loop)  # where child watchers look for it, up to 3.11
-    before = count_descriptors()
-    storm = Storm(loop, make, arguments.seed)
-    if arguments.break_it:
-        storm.datagrams = forgetful(storm.datagrams)  # type: ignore[method-assign]
-    try:
-        loop.run_until_complete(storm.run(arguments.seconds, arguments.workers))
-        if left := left_since(before, loop):
-            storm.faults.append(f"{left} descriptors left")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, storm.most)
-        asyncio.set_event_loop(None)
-        loop.close()
-    faulthandler.cancel_dump_traceback_later()
-    result = {
-        "loop": arguments.loop,
-        "seed": arguments.seed,
-        "counts": storm.counts,
-        "faults": storm.faults[:5],
-    }
-    return finish(result, storm.faults)
+    with descriptors_left(loop) as left:
+        storm = Storm(loop, make, arguments.seed)
+        if arguments.break_it:
+            storm.datagrams = forgetful(storm.datagrams)  # type: ignore[method-assign]
+        try:
+            loop.run_until_complete(storm.run(arguments.seconds, arguments.workers))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, storm.most)
+            asyncio.set_event_loop(None)
+    return finish(arguments, [*storm.faults, *left], counts=storm.counts)
 
 
 def forgetful(datagrams: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

@@ -27,9 +27,8 @@ from collections.abc import Callable
 
 from attack_program import (
     CERTIFICATE,
-    count_descriptors,
+    descriptors_left,
     finish,
-    left_since,
     make_loop,
     option_parser,
     parse,
@@ -264,18 +263,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=100)
     arguments = parse(parser, argv)
     warnings.simplefilter("ignore")  # of forks with threads (3.12), and of what a child leaves open
-    before = count_descriptors()
-    attack = Attack(arguments.loop, arguments.native_tasks, arguments.seed, arguments.break_it)
-    attack.run(arguments.rounds)
-    if left := left_since(before):
-        attack.faults.append(f"{left} descriptors left")
-    result = {
-        "loop": arguments.loop,
-        "seed": arguments.seed,
-        "counts": attack.counts,
-        "faults": attack.faults[:5],
-    }
-    return finish(result, attack.faults)
+    with descriptors_left() as left:
+        attack = Attack(arguments.loop, arguments.native_tasks, arguments.seed, arguments.break_it)
+        attack.run(arguments.rounds)
+    return finish(arguments, [*attack.faults, *left], counts=attack.counts)
 
 
 if __name__ == "__main__":

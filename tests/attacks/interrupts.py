@@ -23,9 +23,9 @@ import time
 
 from attack_program import (
     count_descriptors,
+    descriptors_left,
     end_if_it_hangs,
     finish,
-    left_since,
     make_loop,
     option_parser,
     parse,
@@ -160,20 +160,11 @@ def main(argv: list[str]) -> int:
     parser = option_parser(__doc__, "pretend that a callback was lost")
     parser.add_argument("--count", type=int, default=1000)
     arguments = parse(parser, argv)
-    before = count_descriptors()
-    attack = Attack(arguments.loop, arguments.native_tasks, arguments.seed, arguments.break_it)
-    attack.run(arguments.count)
-    if left := left_since(before):
-        attack.faults.append(f"{left} descriptors left")
-    result = {
-        "loop": arguments.loop,
-        "seed": arguments.seed,
-        "sent": attack.sent,
-        "handled": attack.handled,
-        "faults": attack.faults[:5],
-        "kinds": attack.kinds,
-    }
-    return finish(result, attack.faults)
+    with descriptors_left() as left:
+        attack = Attack(arguments.loop, arguments.native_tasks, arguments.seed, arguments.break_it)
+        attack.run(arguments.count)
+    seen = {"sent": attack.sent, "handled": attack.handled, "kinds": attack.kinds}
+    return finish(arguments, [*attack.faults, *left], **seen)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from collections.abc import Awaitable, Callable
 from attack_program import (
     bytes_in_use,
     count_descriptors,
+    descriptors_left,
     end_if_it_hangs,
     finish,
-    left_since,
     make_loop,
     option_parser,
     parse,
@@ -158,24 +158,11 @@ def main(argv: list[str]) -> int:
     arguments = parse(parser, argv)
     end_if_it_hangs(arguments.connections / 100)
     loop = make_loop(arguments.loop, arguments.native_tasks)
-    loop.run_until_complete(asyncio.sleep(0))  # some loops open what they need when they first run
-    before = count_descriptors()
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, descriptors_left(loop) as left:
         attack = Attack(loop, directory, arguments.break_it)
-        try:
-            loop.run_until_complete(attack.run(arguments.connections))
-            if left := left_since(before, loop):
-                attack.faults.append(f"{left} descriptors left")
-        finally:
-            loop.close()
-    result = {
-        "loop": arguments.loop,
-        "opened": attack.opened,
-        "before": attack.before,
-        "after": attack.after,
-        "faults": attack.faults[:5],
-    }
-    return finish(result, attack.faults)
+        loop.run_until_complete(attack.run(arguments.connections))
+    seen = {"opened": attack.opened, "before": attack.before, "after": attack.after}
+    return finish(arguments, [*attack.faults, *left], **seen)
 
 
 if __name__ == "__main__":

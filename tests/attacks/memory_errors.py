@@ -128,6 +128,8 @@ class Attack:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status:
             self.faults.append(f"{first}: the process ended with status {status}")
+            # Above this line is the stack that it has printed in the end.
+            print(self.faults[-1], file=sys.stderr, flush=True)
             return True
         outcomes, faults, left, reached = json.loads(written)
         self.outcomes.update(outcomes)
@@ -283,6 +285,7 @@ def main(argv: list[str]) -> int:
         SCENARIOS[arguments.scenario] = mistaken(SCENARIOS[arguments.scenario], arguments.break_it)
     if arguments.scenario.startswith("tls-"):
         os.environ["HOTLOOP_TLS"] = arguments.scenario.removeprefix("tls-")
+    faulthandler.enable()  # a process that crashes shows where, its parent which position it was
     warnings.simplefilter("ignore")  # what could not be closed is reported when it is dropped
     sys.unraisablehook = lambda unraisable: None
     faulthandler.enable()
@@ -294,14 +297,12 @@ def main(argv: list[str]) -> int:
     if arguments.show_left:
         for position, names in attack.left.items():
             print(position, *names)
-    result = {
-        "loop": arguments.loop,
+    seen = {
         "scenario": arguments.scenario,
         "outcomes": attack.outcomes,
         "descriptors left": len(attack.left),
-        "faults": attack.faults[:20],
     }
-    return finish(result, attack.faults)
+    return finish(arguments, attack.faults, **seen)
 
 
 def mistaken(

@@ -25,9 +25,9 @@ from attack_program import (
     CERTIFICATE,
     EXPECTED,
     count_descriptors,
+    descriptors_left,
     end_if_it_hangs,
     finish,
-    left_since,
     make_loop,
     option_parser,
     parse,
@@ -44,7 +44,7 @@ class Soak:
         self.choose = random.Random(seed)
         self.path = f"{directory}/socket"
         self.counts: collections.Counter[str] = collections.Counter()
-        self.problems: collections.Counter[str] = collections.Counter()
+        self.faults: collections.Counter[str] = collections.Counter()
         self.leak = leak
         self.leaked: list[object] = []
         self.server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -99,7 +99,7 @@ class Soak:
             # The least of each third: what comes and goes with the work is not growth.
             before, after = (min(row[name] for row in part) for part in (early, late))
             if after > before + slack:
-                self.problems[f"{name} grew from {before} to {after}"] += 1
+                self.faults[f"{name} grew from {before} to {after}"] += 1
         return {"first": rows[3], "last": rows[-1]}
 
     def measure(self) -> dict[str, int]:
@@ -136,7 +136,7 @@ class Soak:
     def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")
         if not isinstance(error, EXPECTED):
-            self.problems[f"{context['message']}: {error!r}"] += 1
+            self.faults[f"{context['message']}: {error!r}"] += 1
 
     async def exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -217,20 +217,14 @@ def main(argv: list[str]) -> int:
     end_if_it_hangs(arguments.seconds)
     loop = make_loop(arguments.loop, arguments.native_tasks)
     asyncio.set_event_loop(loop)  # where child watchers look for it, up to 3.11
-    before = count_descriptors()
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, descriptors_left(loop) as left:
         soak = Soak(arguments.seed, directory, arguments.break_it)
         try:
             measures = loop.run_until_complete(soak.run(arguments.seconds, arguments.workers))
             loop.run_until_complete(loop.shutdown_default_executor())
-            left = left_since(before, loop)
         finally:
             asyncio.set_event_loop(None)
-            loop.close()
-    if left:
-        soak.problems[f"{left} descriptors left"] += 1
-    result = {"loop": arguments.loop, "seed": arguments.seed, **measures, "counts": soak.counts}
-    return finish({**result, "problems": soak.problems}, soak.problems)
+    return finish(arguments, [*soak.faults, *left], **measures, counts=soak.counts)
 
 
 if __name__ == "__main__":

@@ -10,18 +10,17 @@ each tenth and one line of JSON at the end; the exit status is 1 if anything gre
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import collections
-import faulthandler
+import functools
 import gc
-import importlib
-import json
 import random
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+
+from attack_program import end_if_it_hangs, finish, make_loop, option_parser, parse
 
 import hotloop
 
@@ -29,7 +28,7 @@ import hotloop
 SLACK = {"resident KiB": 16 * 1024, "blocks": 3000, "objects": 1000, "ours": 30}
 #: Tasks that are there at the same time, besides those that they start themselves.
 BATCH = 250
-#: Seconds without an end of a tenth after which the program says where it is, and ends.
+#: Seconds that a tenth may take before it counts as one that hangs.
 PATIENCE = 600
 
 
@@ -47,7 +46,7 @@ class Storm:
     def __init__(self, seed: int, leak: bool) -> None:
         self.choose = random.Random(seed)
         self.counts: collections.Counter[str] = collections.Counter()
-        self.problems: collections.Counter[str] = collections.Counter()
+        self.faults: collections.Counter[str] = collections.Counter()
         self.leak = leak
         self.leaked: list[object] = []
         self.made = 0
@@ -57,7 +56,7 @@ class Storm:
         self.loop.set_exception_handler(self.handle)
         rows = []
         for tenth in range(1, 11):
-            faulthandler.dump_traceback_later(PATIENCE, exit=True)
+            end_if_it_hangs(PATIENCE)
             while self.made < count * tenth // 10:
                 await self.batch()
             await asyncio.sleep(0)
@@ -65,10 +64,9 @@ class Storm:
                 gc.collect()
             rows.append(self.measure())
             print(f"{tenth * 10:3} %  {rows[-1]}", flush=True)
-        faulthandler.cancel_dump_traceback_later()
         self.compare(rows[2:5], rows[7:])
         if asyncio.all_tasks() != {asyncio.current_task()}:
-            self.problems["asyncio knows tasks that have ended"] += 1
+            self.faults["asyncio knows tasks that have ended"] += 1
         return {"first": rows[2], "last": rows[-1]}
 
     def measure(self) -> dict[str, int]:
@@ -88,7 +86,7 @@ class Storm:
             # The least of each part: what comes and goes with the work is not growth.
             before, after = (min(row[name] for row in part) for part in (early, late))
             if after > before + slack:
-                self.problems[f"{name} grew from {before} to {after}"] += 1
+                self.faults[f"{name} grew from {before} to {after}"] += 1
 
     async def batch(self) -> None:
         """Some tasks at once; all but the forgotten ones are waited for."""
@@ -110,7 +108,7 @@ class Storm:
             if isinstance(outcome, BaseException) and not isinstance(
                 outcome, Failure | asyncio.CancelledError
             ):
-                self.problems[f"a task ended with {outcome!r}"] += 1
+                self.faults[f"a task ended with {outcome!r}"] += 1
             if self.leak and isinstance(outcome, Failure):
                 self.leaked.append(outcome)
 
@@ -196,41 +194,27 @@ class Storm:
         try:
             await hotloop.Future(loop=self.loop)
         except asyncio.CancelledError:
-            self.problems["a forgotten task was cancelled"] += 1
+            self.faults["a forgotten task was cancelled"] += 1
             raise
 
     def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if isinstance(context.get("exception"), Failure):
             self.counts["never retrieved"] += 1
         else:
-            self.problems[f"{context['message']}: {context.get('exception')!r}"] += 1
+            self.faults[f"{context['message']}: {context.get('exception')!r}"] += 1
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--loop", default="hotloop", help="hotloop, asyncio or uvloop")
+def main(argv: list[str]) -> int:
+    """Run the storm; return the exit status."""
+    parser = option_parser(__doc__, "keep every exception")
     parser.add_argument("--count", type=int, default=100_000, help="tasks to make")
-    parser.add_argument("--seed", type=int, default=None, help="repeats a run")
-    parser.add_argument("--break-it", action="store_true", help="keep every exception")
-    options = parser.parse_args()
-    seed = options.seed if options.seed is not None else random.SystemRandom().getrandbits(32)
-    print(f"seed {seed}", flush=True)
-    storm = Storm(seed, options.break_it)
-    with asyncio.Runner(
-        loop_factory=importlib.import_module(options.loop).new_event_loop
-    ) as runner:
-        measures = runner.run(storm.run(options.count))
-    result = {
-        "loop": options.loop,
-        "seed": seed,
-        "tasks": storm.made,
-        "counts": dict(storm.counts),
-        "problems": dict(storm.problems),
-        **measures,
-    }
-    print(json.dumps(result))
-    return 1 if storm.problems else 0
+    arguments = parse(parser, argv)
+    storm = Storm(arguments.seed, arguments.break_it)
+    make = functools.partial(make_loop, arguments.loop, arguments.native_tasks)
+    with asyncio.Runner(loop_factory=make) as runner:
+        measures = runner.run(storm.run(arguments.count))
+    return finish(arguments, storm.faults, tasks=storm.made, counts=storm.counts, **measures)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

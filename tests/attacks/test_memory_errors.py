@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,26 +9,19 @@ from pathlib import Path
 import pytest
 from memory_scenarios import SCENARIOS
 
+from helpers import run_attack
+
 pytestmark = pytest.mark.hotloop_only
 pytest.importorskip("_testcapi", reason="this Python has no _testcapi to refuse memory with")
 
 PROGRAM = Path(__file__).with_name("memory_errors.py")
 
 
-def attack(*arguments):
-    """Run the program; return its exit status, what it printed last and its errors."""
-    done = subprocess.run(
-        [sys.executable, PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    return done.returncode, done.stdout.splitlines()[-1], done.stderr[-3000:]
-
-
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_allocation_may_be_refused(scenario):
-    status, last, errors = attack(scenario)
-    assert status == 0, (last, errors)
-    outcomes = json.loads(last)["outcomes"]
-    assert outcomes["MemoryError"] > 20
+    status, result, errors = run_attack("memory_errors", scenario)
+    assert status == 0, f"{result}\n{errors}"
+    assert result["outcomes"]["MemoryError"] > 20
 
 
 def test_what_the_attack_steers_around_is_the_interpreters_fault():
@@ -47,7 +39,12 @@ def test_what_the_attack_steers_around_is_the_interpreters_fault():
 
 @pytest.mark.parametrize("mistake", ["error", "abort"])
 def test_the_attack_sees_a_wrong_answer(mistake):
-    status, last, _ = attack("callbacks", "--break-it", mistake, "--first", 40, "--last", 60)
-    assert status != 0
-    if mistake == "error":
-        assert json.loads(last)["faults"]
+    status, result, errors = run_attack(
+        "memory_errors", "callbacks", "--break-it", mistake, "--first", 40, "--last", 60
+    )
+    assert status == 1
+    assert result["faults"]
+    if mistake == "abort":
+        assert "Fatal Python error: Aborted" in errors
+        assert 'memory_errors.py", line' in errors
+        assert "the process ended with status -6" in errors

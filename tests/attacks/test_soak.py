@@ -24,4 +24,4 @@ def test_memory_descriptors_tasks_and_threads_stay_flat(attack_seed, attack_seco
 def test_the_soak_sees_a_leak(attack_seed):
     status, result, _ = run_attack("soak", "--seconds", 5, "--seed", attack_seed, "--break-it")
     assert status == 1
-    assert any("resident" in problem for problem in result["problems"])
+    assert any("resident" in fault for fault in result["faults"])

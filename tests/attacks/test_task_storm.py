@@ -25,4 +25,4 @@ def test_the_storm_sees_exceptions_that_are_kept(attack_seed):
         "task_storm", "--count", 10_000, "--seed", attack_seed, "--break-it"
     )
     assert status == 1
-    assert any("ours grew" in problem for problem in result["problems"])
+    assert any("ours grew" in fault for fault in result["faults"])

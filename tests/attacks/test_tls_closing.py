@@ -30,4 +30,4 @@ def test_the_attack_sees_an_ssl_object_that_is_kept(attack_seed):
         "tls_closing", "--connections", 300, "--seed", attack_seed, "--break-it"
     )  # fmt: skip
     assert status == 1
-    assert "SSL objects left" in result["problems"]
+    assert "SSL objects left" in result["faults"]

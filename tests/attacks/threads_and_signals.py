@@ -18,10 +18,9 @@ import threading
 from collections.abc import Callable
 
 from attack_program import (
-    count_descriptors,
+    descriptors_left,
     end_if_it_hangs,
     finish,
-    left_since,
     make_loop,
     option_parser,
     parse,
@@ -225,18 +224,10 @@ def main(argv: list[str]) -> int:
     parser = option_parser(__doc__, "pretend that a post was lost")
     parser.add_argument("--rounds", type=int, default=20)
     arguments = parse(parser, argv)
-    before = count_descriptors()
-    attack = Attack(arguments.loop, arguments.native_tasks, arguments.seed, arguments.break_it)
-    attack.run(arguments.rounds)
-    if left := left_since(before):
-        attack.faults.append(f"{left} descriptors left")
-    result = {
-        "loop": arguments.loop,
-        "seed": arguments.seed,
-        "counts": attack.counts,
-        "faults": attack.faults[:5],
-    }
-    return finish(result, attack.faults)
+    with descriptors_left() as left:
+        attack = Attack(arguments.loop, arguments.native_tasks, arguments.seed, arguments.break_it)
+        attack.run(arguments.rounds)
+    return finish(arguments, [*attack.faults, *left], counts=attack.counts)
 
 
 if __name__ == "__main__":

@@ -31,10 +31,9 @@ from typing import Any, Self
 from attack_program import (
     CERTIFICATE,
     bytes_in_use,
-    count_descriptors,
+    descriptors_left,
     end_if_it_hangs,
     finish,
-    left_since,
     make_loop,
     option_parser,
     parse,
@@ -235,7 +234,7 @@ class End(asyncio.Protocol):
         try:
             self.stream.take(data)
         except Foreign as error:
-            self.attack.problems[f"foreign byte: {error}"] += 1
+            self.attack.faults[f"foreign byte: {error}"] += 1
         self.look()
 
     def look(self) -> None:
@@ -268,13 +267,13 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self.lost.done():
-            self.attack.problems["connection_lost called twice"] += 1
+            self.attack.faults["connection_lost called twice"] += 1
             return
         self.lost.set_result(None)
         self.attack.ends.discard(self)
         self.attack.counts[f"lost: {type(exc).__name__}"] += 1
         if exc is not None and not isinstance(exc, (*EXPECTED, Boom)):
-            self.attack.problems[f"connection_lost({exc!r})"] += 1
+            self.attack.faults[f"connection_lost({exc!r})"] += 1
         # All of it without effect.
         self.transport.write(b"too late")
         self.transport.abort()
@@ -298,7 +297,7 @@ class Attack:
         self.loop = loop
         self.choose = random.Random(seed)
         self.counts: collections.Counter[str] = collections.Counter()
-        self.problems: collections.Counter[str] = collections.Counter()
+        self.faults: collections.Counter[str] = collections.Counter()
         self.break_it = break_it
         self.kept: list[object] = []
         self.connections: dict[tuple[int, ...], Connection] = {}
@@ -313,12 +312,12 @@ class Attack:
             await self.batch(workers)
             gc.collect()
             self.in_use.append(bytes_in_use())
-            if self.problems:
+            if self.faults:
                 return
         third = len(self.in_use) // 3
         before, after = min(self.in_use[:third]), min(self.in_use[-third:])
         if after > before + SLACK:
-            self.problems[f"memory in use grew from {before} to {after} bytes"] += 1
+            self.faults[f"memory in use grew from {before} to {after} bytes"] += 1
 
     async def batch(self, workers: int) -> None:
         """So many connections with contexts of their own, of which nothing may be left."""
@@ -406,24 +405,24 @@ class Attack:
         connection.connecting = connecting
         self.counts["connections"] += 1
         if not (await asyncio.wait([connecting], timeout=PATIENCE))[0]:
-            self.problems[f"never connected: {plan}"] += 1
+            self.faults[f"never connected: {plan}"] += 1
         elif connecting.cancelled():
             self.counts["cancelled"] += 1
         elif (error := connecting.exception()) is not None:
             self.counts[f"not connected: {type(error).__name__}"] += 1
             if not isinstance(error, (*EXPECTED, Boom)):
-                self.problems[f"not connected: {error!r}"] += 1
+                self.faults[f"not connected: {error!r}"] += 1
         else:
             if self.break_it and self.choose.random() < 0.05:
                 self.kept.append(end.transport.get_extra_info("ssl_object"))
             if not (await asyncio.wait([end.lost], timeout=PATIENCE))[0]:
-                self.problems[f"never lost: {plan}"] += 1
+                self.faults[f"never lost: {plan}"] += 1
         connection.connecting = None
         near.transport.abort()
         far.transport.abort()
         client.close()
 
-    async def until(self, condition: Any, problem: str) -> None:
+    async def until(self, condition: Any, fault: str) -> None:
         """Let the loop go on until the condition holds; not for ever."""
         patience = self.loop.time() + (2 if self.break_it else PATIENCE)
         while self.loop.time() < patience:
@@ -431,12 +430,12 @@ class Attack:
             if condition():
                 return
             await asyncio.sleep(0.005)
-        self.problems[problem] += 1
+        self.faults[fault] += 1
 
     def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if not isinstance(error, (*EXPECTED, Boom)):
-            self.problems[f"{context['message']}: {error!r}"] += 1
+            self.faults[f"{context['message']}: {error!r}"] += 1
 
 
 def main(argv: list[str]) -> int:
@@ -453,25 +452,13 @@ def main(argv: list[str]) -> int:
     warnings.simplefilter("error")
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # the relay writes to what was reset
     loop = make_loop(arguments.loop, arguments.native_tasks)
-    loop.run_until_complete(asyncio.sleep(0))  # some loops open what they need when they first run
-    before = count_descriptors()
-    attack = Attack(loop, arguments.seed, arguments.break_it)
-    sys.unraisablehook = lambda what: attack.problems.update([f"unraisable: {what.exc_value!r}"])
-    try:
+    with descriptors_left(loop) as left:
+        attack = Attack(loop, arguments.seed, arguments.break_it)
+        sys.unraisablehook = lambda what: attack.faults.update([f"unraisable: {what.exc_value!r}"])
         loop.run_until_complete(attack.run(arguments.connections, arguments.workers))
-        if left := left_since(before, loop):
-            attack.problems[f"{left} descriptors left"] += 1
-    finally:
-        loop.close()
-    result = {
-        "loop": arguments.loop,
-        "engine": arguments.engine,
-        "seed": arguments.seed,
-        "in use": [attack.in_use[0], attack.in_use[-1]],
-        "counts": attack.counts,
-        "problems": attack.problems,
-    }
-    return finish(result, attack.problems)
+    in_use = [attack.in_use[0], attack.in_use[-1]]
+    seen = {"engine": arguments.engine, "in use": in_use, "counts": attack.counts}
+    return finish(arguments, [*attack.faults, *left], **seen)
 
 
 if __name__ == "__main__":

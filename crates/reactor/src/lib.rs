@@ -1,5 +1,5 @@
 //! The mechanics of an event loop without any Python: who waits for which descriptor, which timer is next, which
-//! callback is ready, what other threads posted, and the socket calls that a transport makes.
+//! callback is ready, what other threads posted, when a writer is to pause, and the socket calls that a transport makes.
 //!
 //! Nothing here knows what a callback is. The loop stores its own types in [`Registry`], [`Timers`], [`ReadyQueue`]
 //! and [`Inbox`] and gets them back by value, so that it decides where (and with which locks held) they are dropped.
@@ -19,6 +19,7 @@ mod datagram;
 pub mod faults;
 #[cfg(not(feature = "faults"))]
 mod faults;
+mod flow_control;
 mod inbox;
 mod interest;
 mod pipe;
@@ -39,6 +40,7 @@ pub use address::{Address, UnixName};
 pub use blocking_mode::BlockingMode;
 pub use clock::{now_nanos, now_seconds};
 pub use datagram::{MOST_SENT, Outgoing, ReceiveBatch, send_batch};
+pub use flow_control::FlowControl;
 pub use inbox::{Drain, Inbox};
 pub use interest::{Direction, Interest};
 pub use pipe::{PipeKind, pipe_kind, read_pipe, write_pipe, write_pipe_vectored};

@@ -4,14 +4,15 @@
 //! number in between.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::io::Write;
+mod fixture;
+
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use hotloop_reactor::Direction::{Read, Write as Writing};
-use hotloop_reactor::{Event, Events, Forgotten, Interest, Poller, Registry, Replaced};
+use hotloop_reactor::{Forgotten, Interest, Registry, Replaced};
 use rustix::io::dup2;
+
+use fixture::{Fixture, ready_pair};
 
 const EBADF: Option<i32> = Some(9);
 const EPERM: Option<i32> = Some(1);
@@ -19,39 +20,6 @@ const NOBODY: Replaced<&str> = Replaced {
     same: None,
     stale: None,
 };
-
-struct Fixture {
-    poller: Poller,
-    registry: Registry<&'static str>,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        Self {
-            poller: Poller::new().unwrap(),
-            registry: Registry::new(),
-        }
-    }
-
-    fn events(&self) -> Vec<Event> {
-        let mut events = Events::with_capacity(8);
-        self.poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
-        events.iter().collect()
-    }
-
-    fn event(&self) -> Event {
-        let events = self.events();
-        assert_eq!(events.len(), 1, "{events:?}");
-        events[0]
-    }
-}
-
-/// A descriptor that is ready in both directions, and the other end, which keeps it so.
-fn ready_pair() -> (OwnedFd, UnixStream) {
-    let (near, mut far) = UnixStream::pair().unwrap();
-    far.write_all(b"x").unwrap();
-    (near.into(), far)
-}
 
 fn regular_file() -> OwnedFd {
     std::fs::File::open(env!("CARGO_MANIFEST_PATH"))

@@ -1,34 +1,17 @@
 //! Watchers that wait for one event: what the kernel is told, and what it no longer says.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
+mod fixture;
+
+use std::os::fd::{AsRawFd, RawFd};
 
 use hotloop_reactor::Direction::{Read, Write as Writing};
-use hotloop_reactor::{Event, Events, Interest, Poller, Registry};
+use hotloop_reactor::{Interest, Poller};
 use rustix::io::dup2;
 
-struct Fixture {
-    poller: Poller,
-    registry: Registry<&'static str>,
-}
+use fixture::{Fixture, ready_pair};
 
 impl Fixture {
-    fn new() -> Self {
-        Self {
-            poller: Poller::new().unwrap(),
-            registry: Registry::new(),
-        }
-    }
-
-    fn events(&self) -> Vec<Event> {
-        let mut events = Events::with_capacity(8);
-        self.poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
-        events.iter().collect()
-    }
-
     fn once(&mut self, fd: RawFd, watcher: &'static str) {
         let replaced = self.registry.watch_once(&self.poller, fd, Read, watcher);
         assert_eq!(replaced.unwrap().same, None);
@@ -36,17 +19,9 @@ impl Fixture {
 
     /// The one event that there is resolves to this watcher.
     fn expect(&self, watcher: &'static str) {
-        let events = self.events();
-        assert_eq!(events.len(), 1, "{events:?}");
-        assert_eq!(self.registry.resolve(events[0].token, Read), Some(&watcher));
+        let token = self.event().token;
+        assert_eq!(self.registry.resolve(token, Read), Some(&watcher));
     }
-}
-
-/// A descriptor that is ready in both directions, and the other end, which keeps it so.
-fn ready_pair() -> (OwnedFd, UnixStream) {
-    let (near, mut far) = UnixStream::pair().unwrap();
-    far.write_all(b"x").unwrap();
-    (near.into(), far)
 }
 
 #[test]

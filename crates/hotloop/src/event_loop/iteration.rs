@@ -29,9 +29,7 @@ const UNCHECKED_ITERATIONS: u32 = 16;
 impl Loop {
     /// Run iterations until `stop()` was called; the middle of `run_forever()`.
     fn _run_until_stopped(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let _known = KnownToPyO3::enter(slf.py());
-        let result = thread_end::prevented(|| caught(|| slf.get().run_until_stopped(slf)));
-        let result = result.and(slf.get().leave_task(slf.py()));
+        let result = run(slf, || slf.get().run_until_stopped(slf));
         // `_run_forever_cleanup` does this, too; but it is Python code, which an interrupt can cut short, and a loop that
         // is marked as running for ever is of no use to anybody.
         slf.get().set_not_running();
@@ -44,9 +42,7 @@ impl Loop {
 
     /// Run one iteration.
     fn _run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let _known = KnownToPyO3::enter(slf.py());
-        let result = thread_end::prevented(|| caught(|| slf.get().iterate(slf)));
-        result.and(slf.get().leave_task(slf.py()))
+        run(slf, || slf.get().iterate(slf))
     }
 }
 
@@ -385,6 +381,17 @@ impl Wait<'_> {
     fn run(&mut self, timeout: Option<Duration>) -> std::io::Result<usize> {
         self.poller.wait(self.events, timeout)
     }
+}
+
+/// Runs iterations, called by Python. What that takes is there once for a run and those inside it: `_run_once()`, where a
+/// subclass has its own, is called for each iteration.
+fn run(this: &Bound<'_, Loop>, iterations: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+    let py = this.py();
+    let result = match KnownToPyO3::enter(py) {
+        Some(_known) => thread_end::prevented(|| caught(iterations)),
+        None => caught(iterations),
+    };
+    result.and(this.get().leave_task(py))
 }
 
 fn run_in_python(py: Python<'_>, handle: &Ref) -> PyResult<()> {

@@ -21,7 +21,8 @@ pub(crate) struct Turn {
     number: Cell<u32>,
     /// Whether a callback runs. False while the loop waits, also inside a callback that runs it again.
     open: Cell<bool>,
-    /// Whether `held` has something in it.
+    /// Whether `held` has something in it. `held` would say so itself, but for a borrow after each callback: 5 instructions
+    /// of the 1667 of a `call_soon`, 19 of the 5240 of a `sleep(0)`.
     holds: Cell<bool>,
     /// The transports that are to be called at the end of the turn.
     held: RefCell<Vec<Ref>>,

@@ -92,16 +92,17 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// The run of a loop, while which PyO3 knows that the thread is attached, as it is a method of PyO3's.
 ///
-/// There is one at a time: the end of any run, of a nested one or of one in another thread, ends the advantage of the
-/// others, which is all that this is.
+/// One is noted at a time: when one begins or ends in another thread, the others lose their advantage, which is all that
+/// this is.
 pub(crate) struct KnownToPyO3(());
 
 impl KnownToPyO3 {
-    /// To be called in a method of PyO3's, and dropped there.
-    pub(crate) fn enter(_py: Python<'_>) -> Self {
+    /// To be called in a method of PyO3's, and dropped there. `None` inside a run of this thread that is still known.
+    pub(crate) fn enter(_py: Python<'_>) -> Option<Self> {
         // SAFETY: A1; pthread_self(3) cannot fail.
-        RUNNING.store(unsafe { libc::pthread_self() } as usize, Ordering::Relaxed);
-        Self(())
+        let thread = unsafe { libc::pthread_self() } as usize;
+        // Lazily: what is made is dropped, and that forgets the run around this one.
+        (RUNNING.swap(thread, Ordering::Relaxed) != thread).then(|| Self(()))
     }
 
     /// In a forked child: the thread may not have come along, and its name be given to another.

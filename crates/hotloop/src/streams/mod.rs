@@ -33,8 +33,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
-use crate::python::Ref;
 use crate::python::make::Words;
+use crate::python::{FastArguments, Ref, make};
 
 use overrides::Originals;
 pub(crate) use protocol::Protocol;
@@ -134,4 +134,16 @@ pub(super) fn names(py: Python<'_>) -> PyResult<&'static Names> {
     NAMES
         .get(py)
         .ok_or_else(|| PyImportError::new_err(Words("hotloop._streams was not imported")))
+}
+
+/// Calls a method of one of asyncio's classes with the same arguments.
+fn by_method_of<'py>(
+    class: &Ref,
+    slf: Borrowed<'_, 'py, PyAny>,
+    name: &str,
+    arguments: FastArguments<'_, 'py>,
+) -> PyResult<Ref> {
+    let py = slf.py();
+    let method = class.bind(py).getattr(make::string(py, name)?)?;
+    arguments.forward(&method.into(), slf.as_ptr())
 }

@@ -303,9 +303,5 @@ fn by_asyncio<'py>(
     name: &str,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let method = names(py)?
-        .base_reader
-        .bind(py)
-        .getattr(make::string(py, name)?)?;
-    arguments.forward(&method.into(), slf.as_ptr())
+    super::by_method_of(&names(py)?.base_reader, slf, name, arguments)
 }

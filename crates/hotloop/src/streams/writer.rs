@@ -8,7 +8,6 @@ use pyo3::{Borrowed, PyTraverseError, PyVisit, intern};
 use crate::event_loop::callbacks::put_methods;
 use crate::python::guard::none;
 use crate::python::heap_type::method_fast;
-use crate::python::make;
 use crate::python::make::Words;
 use crate::python::{FastArguments, Ref, RefSlot, call};
 use crate::transports::stream::Stream;
@@ -181,11 +180,7 @@ fn by_asyncio<'py>(
     name: &str,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let method = names(py)?
-        .base_writer
-        .bind(py)
-        .getattr(make::string(py, name)?)?;
-    arguments.forward(&method.into(), slf.as_ptr())
+    super::by_method_of(&names(py)?.base_writer, slf, name, arguments)
 }
 
 /// The writer of a method that the interpreter called on it.

@@ -5,8 +5,10 @@
 //! `unsafe` follows A1–A8 of [`crate::python`]: A4 for objects over asyncio's classes ([`object`]), A8 for descriptors. What
 //! feeds OpenSSL ([`tls`]) follows T1–T7 of [`crate::tls`] as well.
 
+mod common_methods;
 pub(crate) mod datagram;
 mod docs;
+mod flow;
 mod max_size;
 mod object;
 pub(crate) mod pipe;
@@ -14,6 +16,4 @@ mod reports;
 pub(crate) mod stream;
 pub(crate) mod tls;
 
-/// asyncio's default marks, in bytes (`asyncio.transports._FlowControlMixin`).
-const HIGH_WATER: usize = 64 * 1024;
-const LOW_WATER: usize = HIGH_WATER / 4;
+use common_methods::{common_methods, error_and_message};

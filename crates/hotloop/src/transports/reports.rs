@@ -81,6 +81,19 @@ pub(super) fn tell_of_fatal(
     named.report(this, message, exception)
 }
 
+/// `protocol.connection_lost(error)`, where there is a protocol that was told of the connection.
+pub(super) fn tell_of_loss(
+    py: Python<'_>,
+    protocol: Option<Ref>,
+    error: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let Some(protocol) = protocol else {
+        return Ok(());
+    };
+    let error = error.cloned().unwrap_or_else(|| py.None().into_bound(py));
+    call::call_method1(&protocol, intern!(py, "connection_lost"), &error.into()).map(drop)
+}
+
 /// In debug mode, logs an error that is nobody's fault, with its traceback.
 pub(super) fn log_error(
     this: &Bound<'_, Loop>,

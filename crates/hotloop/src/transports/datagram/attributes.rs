@@ -4,38 +4,30 @@
 use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::imports::imports;
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
-use crate::python::{FastArguments, Ref};
-use crate::transports::{docs, object};
-
-use super::{Datagram, construct, info};
-use crate::python::make;
 use crate::python::make::Words;
+use crate::python::{FastArguments, Ref, make};
+use crate::transports::flow::{self, Controlled};
+use crate::transports::{common_methods, docs, error_and_message, object};
+
+use super::info::get_extra_info;
+use super::{Datagram, construct};
 
 type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
 #[rustfmt::skip] // a table
 pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
-    vec![
+    let mut methods = common_methods!();
+    methods.extend([
         method_fast!(c"sendto", docs::SENDTO, sendto),
         method_noargs!(c"close", docs::CLOSE, close),
-        method_noargs!(c"abort", docs::ABORT, abort),
-        method_noargs!(c"is_closing", docs::IS_CLOSING, is_closing),
-        method_noargs!(c"is_reading", docs::IS_READING, is_reading),
-        method_noargs!(c"pause_reading", docs::PAUSE_READING, pause_reading),
-        method_noargs!(c"resume_reading", docs::RESUME_READING, resume_reading),
-        method_fast!(c"set_protocol", docs::SET_PROTOCOL, set_protocol),
-        method_noargs!(c"get_protocol", docs::GET_PROTOCOL, get_protocol),
-        method_fast!(c"get_extra_info", docs::GET_EXTRA_INFO, info::get_extra_info),
-        method_fast!(c"set_write_buffer_limits", docs::SET_LIMITS, set_write_buffer_limits),
-        method_noargs!(c"get_write_buffer_limits", docs::GET_LIMITS, get_write_buffer_limits),
-        method_noargs!(c"get_write_buffer_size", docs::GET_DATAGRAM_SIZE, get_write_buffer_size),
+        method_fast!(c"set_write_buffer_limits", docs::SET_LIMITS, flow::set_write_buffer_limits::<Datagram>),
+        method_noargs!(c"get_write_buffer_limits", docs::GET_LIMITS, flow::get_write_buffer_limits::<Datagram>),
+        method_noargs!(c"get_write_buffer_size", docs::GET_DATAGRAM_SIZE, flow::get_write_buffer_size::<Datagram>),
         method_noargs!(c"_start_reading", c"Begin to wait for datagrams.", construct::start_reading_method),
         method_noargs!(c"_read_ready", c"Receive once.", read_ready),
         method_noargs!(c"_deliver_received", c"Deliver what was received and kept.", deliver_received),
@@ -45,7 +37,8 @@ pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
         method_one!(c"_force_close", c"Close at once with an exception or None.", force_close),
         method_fast!(c"_fatal_error", c"_fatal_error($self, /, exc, message='Fatal error on transport')\n--\n\nReport and close.", fatal_error),
         method_one!(c"_call_connection_lost", c"Tell the protocol and close the socket.", call_connection_lost),
-    ]
+    ]);
+    methods
 }
 
 #[rustfmt::skip] // a table
@@ -60,14 +53,14 @@ pub(super) fn getters() -> Vec<ffi::PyGetSetDef> {
         attribute(c"_server", getter!(get_server), None),
         attribute(c"_address", getter!(get_address), Some(setter!(set_address, PyTypeError, "this attribute cannot be deleted"))),
         attribute(c"_buffer", getter!(get_buffer), None),
-        attribute(c"_buffer_size", getter!(get_write_buffer_size), None),
+        attribute(c"_buffer_size", getter!(flow::get_write_buffer_size::<Datagram>), None),
         attribute(c"_closing", getter!(is_closing), None),
         attribute(c"_paused", getter!(is_paused), None),
         attribute(c"_conn_lost", getter!(get_lost), None),
         attribute(c"_protocol_connected", getter!(is_protocol_connected), None),
-        attribute(c"_protocol_paused", getter!(is_protocol_paused), None),
-        attribute(c"_high_water", getter!(get_high_water), Some(setter!(set_high_water, PyTypeError, "the marks of flow control cannot be deleted"))),
-        attribute(c"_low_water", getter!(get_low_water), Some(setter!(set_low_water, PyTypeError, "the marks of flow control cannot be deleted"))),
+        attribute(c"_protocol_paused", getter!(flow::is_protocol_paused::<Datagram>), None),
+        attribute(c"_high_water", getter!(flow::get_high_water::<Datagram>), Some(setter!(flow::set_high_water::<Datagram>, PyTypeError, "the marks of flow control cannot be deleted"))),
+        attribute(c"_low_water", getter!(flow::get_low_water::<Datagram>), Some(setter!(flow::set_low_water::<Datagram>, PyTypeError, "the marks of flow control cannot be deleted"))),
     ]
 }
 
@@ -114,14 +107,8 @@ fn fatal_error<'py>(
     slf: Slf<'_, 'py>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
-    let error =
-        error.ok_or_else(|| PyTypeError::new_err(Words("_fatal_error() needs an exception")))?;
-    let message = match message {
-        Some(message) => message.extract::<String>()?,
-        None => "Fatal error on transport".to_owned(),
-    };
-    Datagram::of(&slf).fatal_error(&slf, PyErr::from_value(error.to_owned()), &message)?;
+    let (error, message) = error_and_message(arguments, "Fatal error on transport")?;
+    Datagram::of(&slf).fatal_error(&slf, PyErr::from_value(error), &message)?;
     Ok(none(py))
 }
 
@@ -194,34 +181,6 @@ fn set_protocol<'py>(
 fn get_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     let protocol = Datagram::of(&slf).protocol.get(py);
     Ok(protocol.unwrap_or_else(|| none(py)))
-}
-
-fn set_write_buffer_limits<'py>(
-    py: Python<'py>,
-    slf: Slf<'_, 'py>,
-    arguments: FastArguments<'_, 'py>,
-) -> PyResult<Ref> {
-    let [high, low] = arguments.named("set_write_buffer_limits", ["high", "low"])?;
-    let named = make::dict(py)?;
-    named.set_item(intern!(py, "high"), high)?;
-    named.set_item(intern!(py, "low"), low)?;
-    // The stdlib's own rule computes the two marks and sets them through the attributes below.
-    imports(py)?
-        .set_limits
-        .bind(py)
-        .call((slf,), Some(&named))?;
-    Datagram::of(&slf).maybe_pause_protocol(&slf)?;
-    Ok(none(py))
-}
-
-fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let datagram = Datagram::of(&slf);
-    let marks = (datagram.low_water.get(), datagram.high_water.get());
-    Ok(make::sizes(py, marks)?.into())
-}
-
-fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(make::size(py, Datagram::of(&slf).queue_size.get())?.into())
 }
 
 fn get_extra<'py>(_py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -300,28 +259,4 @@ fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 
 fn is_protocol_connected<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(boolean(py, Datagram::of(&slf).protocol_connected.get()))
-}
-
-fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(boolean(py, Datagram::of(&slf).protocol_paused.get()))
-}
-
-fn get_high_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let mark = Datagram::of(&slf).high_water.get();
-    Ok(make::size(py, mark)?.into())
-}
-
-fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let mark = Datagram::of(&slf).low_water.get();
-    Ok(make::size(py, mark)?.into())
-}
-
-fn set_high_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
-    Datagram::of(&slf).high_water.set(value.extract()?);
-    Ok(())
-}
-
-fn set_low_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
-    Datagram::of(&slf).low_water.set(value.extract()?);
-    Ok(())
 }

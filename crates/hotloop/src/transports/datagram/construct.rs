@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::{BorrowedFd, RawFd};
 
-use hotloop_reactor::{self as reactor, Address, Direction, Family, UnixName};
+use hotloop_reactor::{self as reactor, Address, Direction, Family, FlowControl, UnixName};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -16,7 +16,6 @@ use crate::python::{Ref, RefSlot, call};
 use crate::transports::max_size;
 use crate::transports::object;
 use crate::transports::stream::add_to_users;
-use crate::transports::{HIGH_WATER, LOW_WATER};
 
 use super::Datagram;
 use crate::python::make;
@@ -91,9 +90,7 @@ pub(crate) fn new_datagram<'py>(
         rest: RefCell::new(VecDeque::new()),
         queue: RefCell::new(VecDeque::new()),
         queue_size: Cell::new(0),
-        high_water: Cell::new(HIGH_WATER),
-        low_water: Cell::new(LOW_WATER),
-        protocol_paused: Cell::new(false),
+        flow: FlowControl::default(),
         protocol_connected: Cell::new(true),
         closing: Cell::new(false),
         reading_paused: Cell::new(false),

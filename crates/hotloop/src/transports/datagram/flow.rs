@@ -1,45 +1,24 @@
-//! Flow control: telling the protocol to pause and to resume writing.
+//! Flow control: what the marks count, and whom they tell.
 
-use pyo3::intern;
+use hotloop_reactor::FlowControl;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
-use crate::transports::reports::Named;
+use crate::transports::flow::{self, Controlled};
 
 use super::Datagram;
 
-impl Datagram {
-    /// Calls `pause_writing()` if the queue has passed the high-water mark.
-    pub(super) fn maybe_pause_protocol(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.queue_size.get() <= self.high_water.get() || self.protocol_paused.get() {
-            return Ok(());
-        }
-        self.protocol_paused.set(true);
-        self.tell_protocol(transport, intern!(transport.py(), "pause_writing"))
+impl Controlled for Datagram {
+    fn flow(&self) -> &FlowControl {
+        &self.flow
     }
 
-    /// Calls `resume_writing()` if the queue has fallen to the low-water mark.
-    pub(super) fn maybe_resume_protocol(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        if !self.protocol_paused.get() || self.queue_size.get() > self.low_water.get() {
-            return Ok(());
-        }
-        self.protocol_paused.set(false);
-        self.tell_protocol(transport, intern!(transport.py(), "resume_writing"))
+    fn waiting(&self) -> usize {
+        self.queue_size.get()
     }
 
-    fn tell_protocol(
-        &self,
-        transport: &Bound<'_, PyAny>,
-        method: &Bound<'_, PyString>,
-    ) -> PyResult<()> {
+    fn tell_protocol(&self, transport: &Bound<'_, PyAny>, pause: bool) -> PyResult<()> {
         let py = transport.py();
-        let Some(protocol) = self.protocol.get(py) else {
-            return Ok(());
-        };
-        let named = Named {
-            transport: Some(transport),
-            protocol: Some(&protocol.bind(py)),
-        };
-        named.tell(self.event_loop(py), &protocol, method)
+        let protocol = self.protocol.get(py);
+        flow::tell(&self.flow, self.event_loop(py), transport, protocol, pause)
     }
 }

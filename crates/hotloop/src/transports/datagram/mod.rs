@@ -30,7 +30,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::{BorrowedFd, RawFd};
 
-use hotloop_reactor::{Address, Direction, Family};
+use hotloop_reactor::{Address, Direction, Family, FlowControl};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -71,9 +71,7 @@ pub(crate) struct Datagram {
     queue: RefCell<VecDeque<Queued>>,
     /// The size of the queue in bytes, with what asyncio adds for each header.
     queue_size: Cell<usize>,
-    high_water: Cell<usize>,
-    low_water: Cell<usize>,
-    protocol_paused: Cell<bool>,
+    flow: FlowControl,
     protocol_connected: Cell<bool>,
     closing: Cell<bool>,
     reading_paused: Cell<bool>,

@@ -15,6 +15,7 @@ use crate::event_loop::Watcher;
 use crate::imports::imports;
 use crate::python::{Buffer, Ref, call};
 
+use crate::transports::flow::Controlled;
 use crate::transports::reports;
 
 use super::Datagram;

@@ -9,12 +9,10 @@ use pyo3::prelude::*;
 
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
-use crate::python::{FastArguments, Ref};
-use crate::transports::{docs, object};
+use crate::python::{FastArguments, Ref, make};
+use crate::transports::{docs, error_and_message, flow, object};
 
 use super::{PipeState, ReadPipe, WritePipe, state};
-use crate::python::make;
-use crate::python::make::Words;
 
 type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
@@ -111,7 +109,7 @@ pub(super) mod of_write_pipe {
             method_noargs!(c"can_write_eof", docs::CAN_WRITE_EOF, can_write_eof),
             method_noargs!(c"close", docs::CLOSE, write_eof),
             method_noargs!(c"abort", docs::ABORT, abort),
-            method_noargs!(c"get_write_buffer_size", docs::GET_SIZE, get_write_buffer_size),
+            method_noargs!(c"get_write_buffer_size", docs::GET_SIZE, flow::get_write_buffer_size::<WritePipe>),
             method_noargs!(c"_read_ready", c"The other side is gone.", other_side_gone),
             method_noargs!(c"_write_ready", c"Write what is queued once.", write_ready),
             method_fast!(c"_close", c"_close($self, /, exc=None)\n--\n\nClose at once with an exception or None.", close_writing_with),
@@ -126,9 +124,9 @@ pub(super) mod of_write_pipe {
         getters.extend([
             attribute(c"_buffer", getter!(get_buffer), None),
             attribute(c"_conn_lost", getter!(get_lost), None),
-            attribute(c"_protocol_paused", getter!(is_protocol_paused), Some(setter!(set_protocol_paused, PyTypeError, "this attribute cannot be deleted"))),
-            attribute(c"_high_water", getter!(get_high_water), Some(setter!(set_high_water, PyTypeError, "this attribute cannot be deleted"))),
-            attribute(c"_low_water", getter!(get_low_water), Some(setter!(set_low_water, PyTypeError, "this attribute cannot be deleted"))),
+            attribute(c"_protocol_paused", getter!(flow::is_protocol_paused::<WritePipe>), Some(setter!(set_protocol_paused, PyTypeError, "this attribute cannot be deleted"))),
+            attribute(c"_high_water", getter!(flow::get_high_water::<WritePipe>), Some(setter!(flow::set_high_water::<WritePipe>, PyTypeError, "this attribute cannot be deleted"))),
+            attribute(c"_low_water", getter!(flow::get_low_water::<WritePipe>), Some(setter!(flow::set_low_water::<WritePipe>, PyTypeError, "this attribute cannot be deleted"))),
         ]);
         getters
     }
@@ -242,7 +240,7 @@ fn reading_failed<'py>(
     slf: Slf<'_, 'py>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let (error, message) = error_and_message(arguments)?;
+    let (error, message) = error_and_message(arguments, FATAL_ERROR)?;
     read_pipe(&slf).fatal_error(&slf, &error, &message)?;
     Ok(none(py))
 }
@@ -275,10 +273,6 @@ fn abort<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(none(py))
 }
 
-fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(make::size(py, write_pipe(&slf).waiting())?.into())
-}
-
 fn other_side_gone<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     write_pipe(&slf).read_ready(&slf)?;
     Ok(none(py))
@@ -305,22 +299,9 @@ fn writing_failed<'py>(
     slf: Slf<'_, 'py>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let (error, message) = error_and_message(arguments)?;
+    let (error, message) = error_and_message(arguments, FATAL_ERROR)?;
     write_pipe(&slf).fatal_error(&slf, &error, &message)?;
     Ok(none(py))
-}
-
-fn error_and_message<'py>(
-    arguments: FastArguments<'_, 'py>,
-) -> PyResult<(Bound<'py, PyAny>, String)> {
-    let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
-    let error =
-        error.ok_or_else(|| PyTypeError::new_err(Words("_fatal_error() needs an exception")))?;
-    let message = match message {
-        Some(message) => message.extract()?,
-        None => FATAL_ERROR.to_owned(),
-    };
-    Ok((error.to_owned(), message))
 }
 
 /// The queue's bytes, as a copy: looking at it must not change it.
@@ -339,18 +320,6 @@ fn get_lost<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(make::number(py, write_pipe(&slf).lost.get().into())?.into())
 }
 
-fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(boolean(py, write_pipe(&slf).protocol_paused.get()))
-}
-
-fn get_high_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(make::size(py, write_pipe(&slf).high_water.get())?.into())
-}
-
-fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(make::size(py, write_pipe(&slf).low_water.get())?.into())
-}
-
 /// asyncio's own tests take the pipe away before they close it.
 fn set_pipe<'py, S: PipeState>(
     _py: Python<'py>,
@@ -367,16 +336,6 @@ fn set_protocol_paused<'py>(
     slf: Slf<'_, 'py>,
     value: Slf<'_, 'py>,
 ) -> PyResult<()> {
-    write_pipe(&slf).protocol_paused.set(value.is_truthy()?);
-    Ok(())
-}
-
-fn set_high_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
-    write_pipe(&slf).high_water.set(value.extract()?);
-    Ok(())
-}
-
-fn set_low_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
-    write_pipe(&slf).low_water.set(value.extract()?);
+    write_pipe(&slf).flow.set_paused(value.is_truthy()?);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 
-use hotloop_reactor::{self as reactor, Direction, PipeKind, WriteQueue};
+use hotloop_reactor::{self as reactor, Direction, FlowControl, PipeKind, WriteQueue};
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyOSError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -13,10 +13,10 @@ use crate::errors::os_error;
 use crate::event_loop::{Loop, Watcher};
 use crate::imports::Imports;
 use crate::python::{Buffer, Ref, RefSlot, call};
+use crate::transports::flow::Controlled;
 use crate::transports::object::{self, Described, FlowControlSlots, State};
 use crate::transports::reports::{self, polling};
 use crate::transports::stream::Piece;
-use crate::transports::{HIGH_WATER, LOW_WATER};
 
 use super::end::End;
 use super::{PipeState, attributes, end, make_type as make_pipe_type, state};
@@ -29,9 +29,7 @@ pub(crate) struct WritePipe {
     pub(super) queue: RefCell<WriteQueue<Piece>>,
     /// The context of the writing callbacks: a copy of the one in which waiting began.
     write_context: RefSlot,
-    pub(super) high_water: Cell<usize>,
-    pub(super) low_water: Cell<usize>,
-    pub(super) protocol_paused: Cell<bool>,
+    pub(super) flow: FlowControl,
     /// Failed writes and writes after the end, as asyncio's `_conn_lost` counts them.
     pub(super) lost: Cell<u32>,
 }
@@ -87,9 +85,7 @@ impl PipeState for WritePipe {
             end,
             queue: RefCell::new(WriteQueue::new()),
             write_context: RefSlot::default(),
-            high_water: Cell::new(HIGH_WATER),
-            low_water: Cell::new(LOW_WATER),
-            protocol_paused: Cell::new(false),
+            flow: FlowControl::default(),
             lost: Cell::new(0),
         }
     }
@@ -113,6 +109,26 @@ impl PipeState for WritePipe {
     fn describe_open(&self, this: &Bound<'_, Loop>) -> String {
         let state = polling(this, self.end.raw_fd(), Direction::Write);
         format!("{state} bufsize={}", self.waiting())
+    }
+}
+
+impl Controlled for WritePipe {
+    fn flow(&self) -> &FlowControl {
+        &self.flow
+    }
+
+    fn waiting(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    /// By the methods of asyncio's mixin, which look again.
+    fn tell_protocol(&self, transport: &Bound<'_, PyAny>, pause: bool) -> PyResult<()> {
+        let name = if pause {
+            intern!(transport.py(), "_maybe_pause_protocol")
+        } else {
+            intern!(transport.py(), "_maybe_resume_protocol")
+        };
+        transport.call_method0(name).map(drop)
     }
 }
 
@@ -296,11 +312,6 @@ impl WritePipe {
         self.force_close(transport, error)
     }
 
-    /// The number of bytes that wait to be written.
-    pub(super) fn waiting(&self) -> usize {
-        self.queue.borrow().len()
-    }
-
     fn write_failed(&self, transport: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
         let py = transport.py();
         self.lost.set(self.lost.get().saturating_add(1));
@@ -312,23 +323,5 @@ impl WritePipe {
     fn count_lost_write(&self, py: Python<'_>) -> PyResult<()> {
         let text = "pipe closed by peer or os.write(pipe, data) raised exception.";
         reports::count_lost_write(py, &self.lost, text)
-    }
-
-    /// Calls `pause_writing()` if the queue has passed the high-water mark; the method of asyncio's mixin does it.
-    fn maybe_pause_protocol(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.waiting() <= self.high_water.get() || self.protocol_paused.get() {
-            return Ok(());
-        }
-        let name = intern!(transport.py(), "_maybe_pause_protocol");
-        transport.call_method0(name).map(drop)
-    }
-
-    /// Calls `resume_writing()` if the queue has fallen to the low-water mark, likewise.
-    fn maybe_resume_protocol(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        if !self.protocol_paused.get() || self.waiting() > self.low_water.get() {
-            return Ok(());
-        }
-        let name = intern!(transport.py(), "_maybe_resume_protocol");
-        transport.call_method0(name).map(drop)
     }
 }

@@ -11,35 +11,27 @@ use crate::address;
 use crate::imports::imports;
 use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, method_one, setter};
-use crate::python::{FastArguments, Ref};
-
-use crate::transports::{docs, max_size, object};
+use crate::python::make::Words;
+use crate::python::{FastArguments, Ref, make};
+use crate::transports::flow::{self, Controlled};
+use crate::transports::{common_methods, docs, error_and_message, max_size, object};
 
 use super::{Stream, construct};
-use crate::python::make;
-use crate::python::make::Words;
 
 type Slf<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
 #[rustfmt::skip] // a table
 pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
-    vec![
+    let mut methods = common_methods!();
+    methods.extend([
         method_fast!(c"write", docs::WRITE, write),
         method_fast!(c"writelines", docs::WRITELINES, writelines),
         method_noargs!(c"write_eof", docs::WRITE_EOF, write_eof),
         method_noargs!(c"can_write_eof", docs::CAN_WRITE_EOF, can_write_eof),
         method_noargs!(c"close", docs::CLOSE, close),
-        method_noargs!(c"abort", docs::ABORT, abort),
-        method_noargs!(c"is_closing", docs::IS_CLOSING, is_closing),
-        method_noargs!(c"is_reading", docs::IS_READING, is_reading),
-        method_noargs!(c"pause_reading", docs::PAUSE_READING, pause_reading),
-        method_noargs!(c"resume_reading", docs::RESUME_READING, resume_reading),
-        method_fast!(c"set_protocol", docs::SET_PROTOCOL, set_protocol),
-        method_noargs!(c"get_protocol", docs::GET_PROTOCOL, get_protocol),
-        method_fast!(c"get_extra_info", docs::GET_EXTRA_INFO, get_extra_info),
-        method_fast!(c"set_write_buffer_limits", docs::SET_LIMITS, set_write_buffer_limits),
-        method_noargs!(c"get_write_buffer_limits", docs::GET_LIMITS, get_write_buffer_limits),
-        method_noargs!(c"get_write_buffer_size", docs::GET_SIZE, get_write_buffer_size),
+        method_fast!(c"set_write_buffer_limits", docs::SET_LIMITS, flow::set_write_buffer_limits::<Stream>),
+        method_noargs!(c"get_write_buffer_limits", docs::GET_LIMITS, flow::get_write_buffer_limits::<Stream>),
+        method_noargs!(c"get_write_buffer_size", docs::GET_SIZE, flow::get_write_buffer_size::<Stream>),
         method_noargs!(c"_start_reading", c"Begin to wait for data.", construct::start_reading_method),
         method_noargs!(c"_read_ready", c"Receive once.", read_ready),
         method_noargs!(c"_write_ready", c"Send what is queued once.", write_ready),
@@ -48,7 +40,8 @@ pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
         method_one!(c"_call_connection_lost", c"Tell the protocol and close the socket.", call_connection_lost),
         method_noargs!(c"_make_empty_waiter", c"Return a future that is done when nothing is queued.", make_empty_waiter),
         method_noargs!(c"_reset_empty_waiter", c"Allow writing again.", reset_empty_waiter),
-    ]
+    ]);
+    methods
 }
 
 #[rustfmt::skip] // a table
@@ -69,9 +62,9 @@ pub(super) fn getters() -> Vec<ffi::PyGetSetDef> {
         attribute(c"_conn_lost", getter!(get_lost), None),
         attribute(c"_empty_waiter", getter!(get_empty_waiter), None),
         attribute(c"_protocol_connected", getter!(is_protocol_connected), None),
-        attribute(c"_protocol_paused", getter!(is_protocol_paused), None),
-        attribute(c"_high_water", getter!(get_high_water), Some(setter!(set_high_water, PyTypeError, "the marks of flow control cannot be deleted"))),
-        attribute(c"_low_water", getter!(get_low_water), Some(setter!(set_low_water, PyTypeError, "the marks of flow control cannot be deleted"))),
+        attribute(c"_protocol_paused", getter!(flow::is_protocol_paused::<Stream>), None),
+        attribute(c"_high_water", getter!(flow::get_high_water::<Stream>), Some(setter!(flow::set_high_water::<Stream>, PyTypeError, "the marks of flow control cannot be deleted"))),
+        attribute(c"_low_water", getter!(flow::get_low_water::<Stream>), Some(setter!(flow::set_low_water::<Stream>, PyTypeError, "the marks of flow control cannot be deleted"))),
     ]
 }
 
@@ -141,14 +134,8 @@ fn fatal_error<'py>(
     slf: Slf<'_, 'py>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
-    let error =
-        error.ok_or_else(|| PyTypeError::new_err(Words("_fatal_error() needs an exception")))?;
-    let message = match message {
-        Some(message) => message.extract::<String>()?,
-        None => "Fatal error on transport".to_owned(),
-    };
-    Stream::of(&slf).fatal_error(&slf, PyErr::from_value(error.to_owned()), &message)?;
+    let (error, message) = error_and_message(arguments, "Fatal error on transport")?;
+    Stream::of(&slf).fatal_error(&slf, PyErr::from_value(error), &message)?;
     Ok(none(py))
 }
 
@@ -235,37 +222,6 @@ fn get_extra_info<'py>(
         return Ok(wrapped.into());
     }
     Ok(default.map_or_else(|| none(py), |default| (&*default).into()))
-}
-
-fn set_write_buffer_limits<'py>(
-    py: Python<'py>,
-    slf: Slf<'_, 'py>,
-    arguments: FastArguments<'_, 'py>,
-) -> PyResult<Ref> {
-    Stream::of(&slf).settle(&slf)?;
-    let [high, low] = arguments.named("set_write_buffer_limits", ["high", "low"])?;
-    let named = make::dict(py)?;
-    named.set_item(intern!(py, "high"), high)?;
-    named.set_item(intern!(py, "low"), low)?;
-    // The stdlib's own rule computes the two marks and sets them through the attributes below.
-    imports(py)?
-        .set_limits
-        .bind(py)
-        .call((slf,), Some(&named))?;
-    Stream::of(&slf).maybe_pause_protocol(&slf)?;
-    Ok(none(py))
-}
-
-fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let stream = Stream::of(&slf);
-    Ok((stream.low_water.get(), stream.high_water.get())
-        .into_pyobject(py)?
-        .into())
-}
-
-fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Stream::of(&slf).settle(&slf)?;
-    Ok(make::size(py, Stream::of(&slf).waiting())?.into())
 }
 
 fn make_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -393,29 +349,6 @@ fn get_empty_waiter<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 
 fn is_protocol_connected<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     Ok(boolean(py, Stream::of(&slf).protocol_connected.get()))
-}
-
-fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Stream::of(&slf).settle(&slf)?;
-    Ok(boolean(py, Stream::of(&slf).protocol_paused.get()))
-}
-
-fn get_high_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(make::size(py, Stream::of(&slf).high_water.get())?.into())
-}
-
-fn get_low_water<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(make::size(py, Stream::of(&slf).low_water.get())?.into())
-}
-
-fn set_high_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
-    Stream::of(&slf).high_water.set(value.extract()?);
-    Ok(())
-}
-
-fn set_low_water<'py>(_py: Python<'py>, slf: Slf<'_, 'py>, value: Slf<'_, 'py>) -> PyResult<()> {
-    Stream::of(&slf).low_water.set(value.extract()?);
-    Ok(())
 }
 
 impl Stream {

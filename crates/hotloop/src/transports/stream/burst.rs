@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 
 use crate::event_loop::forks;
 use crate::python::call;
+use crate::transports::flow::Controlled;
 
 use super::Stream;
 use super::write::Piece;

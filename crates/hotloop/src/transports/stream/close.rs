@@ -5,7 +5,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::event_loop::Loop;
-use crate::python::call;
 use crate::transports::object::Described;
 use crate::transports::reports;
 
@@ -78,18 +77,11 @@ impl Stream {
         error: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = transport.py();
-        let error = error.cloned().unwrap_or_else(|| py.None().into_bound(py));
         let protocol = self
             .protocol
             .get(py)
             .filter(|_| self.protocol_connected.get());
-        let told = match protocol {
-            Some(protocol) => {
-                call::call_method1(&protocol, intern!(py, "connection_lost"), &error.into())
-                    .map(drop)
-            }
-            None => Ok(()),
-        };
+        let told = reports::tell_of_loss(py, protocol, error);
         let released = self.release(transport);
         let waiter = self.empty_waiter.get(py);
         if let (Ok(()), Some(waiter)) = (&told, waiter) {

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use hotloop_reactor::{self as reactor, Address, Direction, WriteQueue};
+use hotloop_reactor::{self as reactor, Address, Direction, FlowControl, WriteQueue};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -16,7 +16,6 @@ use crate::streams::Feed;
 use crate::transports::max_size;
 use crate::transports::object;
 use crate::transports::tls::Tls;
-use crate::transports::{HIGH_WATER, LOW_WATER};
 
 use super::Stream;
 use super::burst::Burst;
@@ -119,9 +118,7 @@ pub(crate) fn new_stream<'py>(
         protocol_connected: Cell::new(false),
         queue: RefCell::new(WriteQueue::new()),
         burst: Burst::default(),
-        high_water: Cell::new(HIGH_WATER),
-        low_water: Cell::new(LOW_WATER),
-        protocol_paused: Cell::new(false),
+        flow: FlowControl::default(),
         closing: Cell::new(false),
         reading_paused: Cell::new(false),
         max_size: max_size::default(),

@@ -24,7 +24,7 @@ mod write;
 use std::cell::{Cell, RefCell};
 use std::os::fd::{BorrowedFd, RawFd};
 
-use hotloop_reactor::{Address, Direction, WriteQueue};
+use hotloop_reactor::{Address, Direction, FlowControl, WriteQueue};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -70,9 +70,7 @@ pub(crate) struct Stream {
     protocol_connected: Cell<bool>,
     queue: RefCell<WriteQueue<Piece>>,
     burst: Burst,
-    high_water: Cell<usize>,
-    low_water: Cell<usize>,
-    protocol_paused: Cell<bool>,
+    flow: FlowControl,
     closing: Cell<bool>,
     reading_paused: Cell<bool>,
     /// How much one `recv` asks for: `max_size` as the program has set it.

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use pyo3::prelude::*;
 
 use crate::python::Ref;
+use crate::transports::flow::Controlled;
 use crate::transports::max_size::Reads;
 use crate::transports::object::{self, Described, FlowControlSlots, State};
 use crate::transports::reports;

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use crate::event_loop::Loop;
 use crate::imports::imports;
 use crate::python::Ref;
+use crate::transports::flow::Controlled;
 use crate::transports::tls::Tls;
 
 use super::Stream;

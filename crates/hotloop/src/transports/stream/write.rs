@@ -13,6 +13,7 @@ use crate::event_loop::Watcher;
 use crate::imports::imports;
 use crate::python::{Buffer, Ref};
 
+use crate::transports::flow::Controlled;
 use crate::transports::reports;
 
 use super::Stream;

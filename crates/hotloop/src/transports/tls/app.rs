@@ -15,13 +15,11 @@ use crate::python::guard::{boolean, none};
 use crate::python::heap_type::{
     HeapType, attribute, getter, method_fast, method_noargs, method_one, setter,
 };
-use crate::python::{FastArguments, Ref, RefSlot, call};
-use crate::tls::names;
-
-use crate::python::make;
 use crate::python::make::Words;
-use crate::transports::docs;
+use crate::python::{FastArguments, Ref, RefSlot, call, make};
+use crate::tls::names;
 use crate::transports::object::{self, FlowControlSlots, Object, State};
+use crate::transports::{common_methods, docs};
 
 use super::construct::or_none;
 use super::{Tls, flow, write};
@@ -147,20 +145,13 @@ fn protocol<'py>(slf: &Slf<'_, 'py>) -> Option<Bound<'py, PyAny>> {
 
 #[rustfmt::skip] // a table
 fn methods() -> Vec<ffi::PyMethodDef> {
-    vec![
+    let mut methods = common_methods!();
+    methods.extend([
         method_fast!(c"write", docs::TLS_WRITE, write_method),
         method_fast!(c"writelines", docs::TLS_WRITELINES, writelines),
         method_noargs!(c"write_eof", docs::TLS_WRITE_EOF, write_eof),
         method_noargs!(c"can_write_eof", docs::TLS_CAN_WRITE_EOF, can_write_eof),
         method_noargs!(c"close", docs::TLS_CLOSE, close),
-        method_noargs!(c"abort", docs::ABORT, abort),
-        method_noargs!(c"is_closing", docs::IS_CLOSING, is_closing),
-        method_noargs!(c"is_reading", docs::IS_READING, is_reading),
-        method_noargs!(c"pause_reading", docs::PAUSE_READING, pause_reading),
-        method_noargs!(c"resume_reading", docs::RESUME_READING, resume_reading),
-        method_fast!(c"set_protocol", docs::SET_PROTOCOL, set_protocol),
-        method_noargs!(c"get_protocol", docs::GET_PROTOCOL, get_protocol),
-        method_fast!(c"get_extra_info", docs::GET_EXTRA_INFO, get_extra_info),
         method_fast!(c"set_write_buffer_limits", docs::SET_LIMITS, set_write_buffer_limits),
         method_noargs!(c"get_write_buffer_limits", docs::GET_LIMITS, get_write_buffer_limits),
         method_noargs!(c"get_write_buffer_size", docs::TLS_GET_SIZE, get_write_buffer_size),
@@ -169,7 +160,8 @@ fn methods() -> Vec<ffi::PyMethodDef> {
         method_noargs!(c"get_read_buffer_size", docs::TLS_GET_READ_SIZE, get_read_buffer_size),
         method_one!(c"_force_close", c"Close at once with an exception or None.", force_close),
         method_one!(c"_test__append_write_backlog", c"For asyncio's tests: as if the data had been written before the handshake.", append_backlog),
-    ]
+    ]);
+    methods
 }
 
 fn write_method<'py>(
@@ -343,15 +335,15 @@ fn set_write_buffer_limits<'py>(
     let (high, low) = (high.as_deref(), low.as_deref());
     let protocol = open(&slf)?;
     let tls = Tls::of(&protocol);
-    let marks = flow::marks(high, low, names(py)?.high_water_write, py)?;
-    tls.outgoing_marks.set(marks);
+    flow::set_marks(&tls.outgoing, high, low, names(py)?.high_water_write, py)?;
     tls.control_app_writing(&protocol)?;
     Ok(none(py))
 }
 
 fn get_write_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let marks = Tls::of(&open(&slf)?).outgoing_marks.get();
-    Ok(make::sizes(py, marks)?.into())
+    let protocol = open(&slf)?;
+    let flow = &Tls::of(&protocol).outgoing;
+    Ok(make::sizes(py, (flow.low(), flow.high()))?.into())
 }
 
 fn get_write_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -371,15 +363,15 @@ fn set_read_buffer_limits<'py>(
     let (high, low) = (high.as_deref(), low.as_deref());
     let protocol = open(&slf)?;
     let tls = Tls::of(&protocol);
-    let marks = flow::marks(high, low, names(py)?.high_water_read, py)?;
-    tls.incoming_marks.set(marks);
+    flow::set_marks(&tls.incoming, high, low, names(py)?.high_water_read, py)?;
     tls.control_ssl_reading(&protocol)?;
     Ok(none(py))
 }
 
 fn get_read_buffer_limits<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let marks = Tls::of(&open(&slf)?).incoming_marks.get();
-    Ok(make::sizes(py, marks)?.into())
+    let protocol = open(&slf)?;
+    let flow = &Tls::of(&protocol).incoming;
+    Ok(make::sizes(py, (flow.low(), flow.high()))?.into())
 }
 
 fn get_read_buffer_size<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
@@ -404,7 +396,7 @@ fn get_ssl_protocol<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
 }
 
 fn is_protocol_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    let paused = protocol(&slf).is_some_and(|tls| Tls::of(&tls).app_writing_paused.get());
+    let paused = protocol(&slf).is_some_and(|tls| Tls::of(&tls).outgoing.is_paused());
     Ok(boolean(py, paused))
 }
 

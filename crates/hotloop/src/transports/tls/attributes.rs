@@ -13,7 +13,7 @@ use crate::python::heap_type::{attribute, getter, method_fast, method_noargs, me
 use crate::python::make::Words;
 use crate::python::{Buffer, FastArguments, Ref};
 use crate::tls::names;
-use crate::transports::object;
+use crate::transports::{error_and_message, object};
 
 use super::construct::or_none;
 use super::{Tls, app};
@@ -182,14 +182,8 @@ fn fatal_error<'py>(
     slf: Slf<'_, 'py>,
     arguments: FastArguments<'_, 'py>,
 ) -> PyResult<Ref> {
-    let [error, message] = arguments.named("_fatal_error", ["exc", "message"])?;
-    let error =
-        error.ok_or_else(|| PyTypeError::new_err(Words("_fatal_error() needs an exception")))?;
-    let message = match message {
-        Some(message) => message.extract::<String>()?,
-        None => "Fatal error on transport".to_owned(),
-    };
-    Tls::of(&slf).fatal_error(&slf, PyErr::from_value(error.to_owned()), &message)?;
+    let (error, message) = error_and_message(arguments, "Fatal error on transport")?;
+    Tls::of(&slf).fatal_error(&slf, PyErr::from_value(error), &message)?;
     Ok(none(py))
 }
 
@@ -261,11 +255,11 @@ fn is_app_reading_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Re
 }
 
 fn is_app_writing_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(boolean(py, Tls::of(&slf).app_writing_paused.get()))
+    Ok(boolean(py, Tls::of(&slf).outgoing.is_paused()))
 }
 
 fn is_ssl_reading_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
-    Ok(boolean(py, Tls::of(&slf).ssl_reading_paused.get()))
+    Ok(boolean(py, Tls::of(&slf).incoming.is_paused()))
 }
 
 fn is_ssl_writing_paused<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {

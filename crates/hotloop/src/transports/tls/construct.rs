@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use crate::python::make;
+use hotloop_reactor::FlowControl;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -117,11 +118,9 @@ pub(crate) fn new_protocol<'py>(
         backlog_size: Cell::new(0),
         in_hand: Cell::new(None),
         ssl_writing_paused: Cell::new(false),
-        ssl_reading_paused: Cell::new(false),
         app_reading_paused: Cell::new(false),
-        app_writing_paused: Cell::new(false),
-        incoming_marks: Cell::new((names.high_water_read / 4, names.high_water_read)),
-        outgoing_marks: Cell::new((names.high_water_write / 4, names.high_water_write)),
+        incoming: FlowControl::new(names.high_water_read),
+        outgoing: FlowControl::new(names.high_water_write),
         receive_buffer: RefSlot::default(),
     };
     let protocol = object::allocate(imports(py)?.tls_types.protocol.bind(py), tls)?;

@@ -1,5 +1,6 @@
 //! Flow control: in both directions, with the program and with the transport under us.
 
+use hotloop_reactor::FlowControl;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -30,13 +31,11 @@ impl Tls {
     pub(super) fn control_app_writing(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = protocol.py();
         let size = self.write_buffer_size(py)?;
-        let (low, high) = self.outgoing_marks.get();
-        let paused = self.app_writing_paused.get();
-        if size >= high && size > 0 && !paused {
-            self.app_writing_paused.set(true);
+        if size > 0 && self.outgoing.must_pause_at_mark(size) {
+            self.outgoing.set_paused(true);
             self.tell_app(protocol, intern!(py, "pause_writing"))
-        } else if size <= low && paused {
-            self.app_writing_paused.set(false);
+        } else if self.outgoing.must_resume(size) {
+            self.outgoing.set_paused(false);
             self.tell_app(protocol, intern!(py, "resume_writing"))
         } else {
             Ok(())
@@ -59,7 +58,7 @@ impl Tls {
     /// A native stream under us has sent some of what waited there.
     pub(crate) fn drained(protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let tls = Self::of(protocol);
-        if tls.app_writing_paused.get() {
+        if tls.outgoing.is_paused() {
             tls.control_app_writing(protocol)
         } else {
             Ok(())
@@ -70,13 +69,11 @@ impl Tls {
     pub(super) fn control_ssl_reading(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = protocol.py();
         let size = self.engine.waiting_in(py)?;
-        let (low, high) = self.incoming_marks.get();
-        let paused = self.ssl_reading_paused.get();
-        let method = if size >= high && !paused {
-            self.ssl_reading_paused.set(true);
+        let method = if self.incoming.must_pause_at_mark(size) {
+            self.incoming.set_paused(true);
             intern!(py, "pause_reading")
-        } else if size <= low && paused {
-            self.ssl_reading_paused.set(false);
+        } else if self.incoming.must_resume(size) {
+            self.incoming.set_paused(false);
             intern!(py, "resume_reading")
         } else {
             return Ok(());
@@ -116,18 +113,21 @@ impl Tls {
     }
 }
 
-/// Marks as asyncio computes them from what was given: (low, high), in bytes.
-pub(super) fn marks(
+/// Sets the marks as asyncio computes them from what was given, in bytes.
+pub(super) fn set_marks(
+    flow: &FlowControl,
     high: Option<&Bound<'_, PyAny>>,
     low: Option<&Bound<'_, PyAny>>,
     default: usize,
     py: Python<'_>,
-) -> PyResult<(usize, usize)> {
+) -> PyResult<()> {
     let computed = names(py)?.add_flowcontrol_defaults.bind(py).call1((
         high,
         low,
         make::size(py, default / 1024)?,
     ))?;
     let (high, low): (usize, usize) = computed.extract()?;
-    Ok((low, high))
+    flow.set_low(low);
+    flow.set_high(high);
+    Ok(())
 }

@@ -20,6 +20,7 @@ mod write;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
+use hotloop_reactor::FlowControl;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -109,12 +110,11 @@ pub(crate) struct Tls {
     in_hand: Cell<Option<usize>>,
     /// The transport under us has asked us to pause writing.
     ssl_writing_paused: Cell<bool>,
-    /// We have asked it to pause reading.
-    ssl_reading_paused: Cell<bool>,
     app_reading_paused: Cell<bool>,
-    app_writing_paused: Cell<bool>,
-    incoming_marks: Cell<(usize, usize)>,
-    outgoing_marks: Cell<(usize, usize)>,
+    /// Whether we have asked the transport under us to pause reading, and when to.
+    incoming: FlowControl,
+    /// Whether we have asked the program to pause writing, and when to.
+    outgoing: FlowControl,
     /// A bytearray that a foreign transport receives into, made when one asks.
     receive_buffer: RefSlot,
 }
