@@ -285,10 +285,9 @@ def main(argv: list[str]) -> int:
         SCENARIOS[arguments.scenario] = mistaken(SCENARIOS[arguments.scenario], arguments.break_it)
     if arguments.scenario.startswith("tls-"):
         os.environ["HOTLOOP_TLS"] = arguments.scenario.removeprefix("tls-")
-    faulthandler.enable()  # a process that crashes shows where, its parent which position it was
     warnings.simplefilter("ignore")  # what could not be closed is reported when it is dropped
     sys.unraisablehook = lambda unraisable: None
-    faulthandler.enable()
+    faulthandler.enable()  # a process that crashes shows where, its parent which position it was
     # A process that hangs shows where, and ends. Not `dump_traceback_later`: its thread frees what it was started with
     # at any time, also while `set_nomemory` changes the allocators, which no thread survives.
     faulthandler.register(signal.SIGALRM, chain=True)
