@@ -20,6 +20,36 @@ impl Stream {
                 .peek(|known| known.is_some_and(|known| known.as_ptr() == this.as_ptr()))
     }
 
+    /// Begins with an accepted connection whose protocol is our TLS protocol: `connection_made` and the start of
+    /// reading, which for other protocols are two callbacks of the next iteration. The program sees neither: its own
+    /// protocol is told when the handshake is over.
+    pub(crate) fn start_tls(
+        transport: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        Tls::of(protocol).connection_made(protocol, transport)?;
+        Self::of(transport).start_reading(transport)
+    }
+
+    /// Whether this is an accepted connection whose handshake is not over.
+    pub(super) fn is_being_accepted(&self, py: Python<'_>) -> bool {
+        self.tls.get()
+            && self
+                .protocol
+                .get(py)
+                .is_some_and(|protocol| Tls::of(&protocol.bind(py)).is_being_accepted())
+    }
+
+    /// The loop is closed: where asyncio's task of an accepted connection has been cancelled before, the handshake
+    /// ends here.
+    pub(crate) fn loop_closed(transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let stream = Self::of(transport);
+        match stream.is_being_accepted(transport.py()) {
+            true => stream.let_go(transport),
+            false => Ok(()),
+        }
+    }
+
     /// Receives once, for a protocol that is our TLS protocol.
     pub(super) fn read_records(
         &self,
