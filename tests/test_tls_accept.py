@@ -1,8 +1,9 @@
-"""TLS on the accepting side: who makes the protocol, what a failed handshake leaves."""
+"""TLS on the accepting side: who makes the protocol, what a failed handshake leaves, the last bytes."""
 
 import asyncio
 import contextlib
 import contextvars
+import select
 import socket
 import ssl
 
@@ -150,3 +151,73 @@ async def test_the_context_of_the_accept_callback_reaches_the_protocol(loop):
     async with server:
         await visit(server)
     assert seen == ["where serving began"] * 2
+
+
+class Looks(Answer):
+    """The same; notes whether the first bytes of the answer are on their way before `close()`."""
+
+    def __init__(self, peer):
+        self.peer = peer
+        self.early = None
+        self.made = Events()
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.made.note("made")
+
+    def data_received(self, data):
+        assert not self.has_come()
+        self.transport.write(data)
+        self.early = self.has_come()
+        self.last_words()
+
+    def last_words(self):
+        self.transport.close()
+        assert self.has_come()
+
+    def has_come(self):
+        readable, _, _ = select.select([self.peer], [], [], 0)
+        return bool(readable)
+
+
+class LooksAndStays(Looks):
+    """The same, without an end."""
+
+    def last_words(self):
+        pass
+
+
+async def look(loop, protocol_class):
+    """One message to a server of that class; whether its answer was on its way before the callback's end."""
+    peer = socket.socket()
+    with peer:
+        protocol = protocol_class(peer)
+        server = await loop.create_server(
+            lambda: protocol, "127.0.0.1", 0, ssl=server_tls(), backlog=1
+        )
+        async with server:
+            peer.setblocking(False)
+            await loop.sock_connect(peer, address_of(server))
+            ours = Recorder()
+            transport, _ = await loop.create_connection(
+                lambda: ours, sock=peer.dup(), ssl=client_tls(), server_hostname="localhost"
+            )
+            await protocol.made.wait("made")
+            while protocol.has_come():  # the session tickets
+                await asyncio.sleep(0)
+            transport.write(b"hello")
+            assert await ours.received(5) == b"hello"
+            protocol.transport.close()
+            await ours.wait("lost")
+    return protocol.early
+
+
+@pytest.mark.hotloop_only
+async def test_an_answer_waits_for_close_notify_if_the_last_connection_had_both_in_one_callback(
+    loop,
+):
+    await look(loop, LooksAndStays)
+    assert await look(loop, Looks) is True
+    assert await look(loop, Looks) is False
+    assert await look(loop, LooksAndStays) is False  # it left with the end of the callback
+    assert await look(loop, LooksAndStays) is True

@@ -80,18 +80,20 @@ impl Stream {
         }
     }
 
-    /// As `transport.write(records)`: what the kernel does not take now is copied.
+    /// As `transport.write(records)`: what the kernel does not take now is copied. If `more` is expected to follow in
+    /// this callback, they may wait for it as the first write of a burst does.
     pub(crate) fn write_records(
         &self,
         transport: &Bound<'_, PyAny>,
         records: &[u8],
+        more: bool,
     ) -> PyResult<()> {
         self.check_writable(
             "Cannot call write() after write_eof()",
             "unable to write; sendfile is in progress",
         )?;
         let rest = |sent: usize| Piece::Copy(records.get(sent..).unwrap_or_default().into());
-        if self.write_bytes(transport, records, rest)? {
+        if self.write_bytes(transport, records, rest, more)? {
             self.maybe_pause_protocol(transport)
         } else {
             Ok(())

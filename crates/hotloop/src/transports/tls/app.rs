@@ -217,6 +217,7 @@ fn close<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     };
     let tls = Tls::of(&protocol);
     if !again {
+        tls.note_close(py);
         tls.start_shutdown(&protocol)?;
     } else if tls.transport.is_some() {
         state.closed_again.set(true);

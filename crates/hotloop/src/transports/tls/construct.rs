@@ -109,6 +109,7 @@ pub(crate) fn new_protocol<'py>(
         object: object.into(),
         engine,
         phase: Cell::new(Phase::Unwrapped),
+        last_write: Cell::new(None),
         told: Cell::new(if options.call_connection_made {
             Told::Nothing
         } else {

@@ -100,6 +100,8 @@ pub(crate) struct Tls {
     object: Ref,
     engine: Engine,
     phase: Cell<Phase>,
+    /// The callback that wrote last, as the loop numbers them.
+    last_write: Cell<Option<u32>>,
     told: Cell<Told>,
     lost: Cell<u32>,
     eof_received: Cell<bool>,
