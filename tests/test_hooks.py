@@ -175,6 +175,12 @@ def test_tls_goes_through_make_ssl_transport(run_on):
     assert seen == {"_make_ssl_transport": 2}
 
 
+def test_an_accepted_tls_connection_goes_through_the_overridden_method(run_on):
+    for name in "_accept_connection2", "_make_ssl_transport", "_call_soon", "call_soon":
+        tls = helpers.server_tls(), helpers.client_tls()
+        assert run_on(lambda tls=tls: talk_over_tcp(tls), name)[name] > 0
+
+
 def test_datagrams_go_through_make_datagram_transport(run_on):
     async def main():
         loop = asyncio.get_running_loop()

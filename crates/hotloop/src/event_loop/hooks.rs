@@ -59,6 +59,13 @@ impl Hooks {
         Self::of(&["_add_reader", "_accept_connection", "_accept_connection2"]);
     /// What asyncio does with an accepted connection.
     pub(crate) const ACCEPTED: Self = Self::of(&["_make_socket_transport", "_accept_connection2"]);
+    /// The same over TLS; the first connection's steps are callbacks.
+    pub(crate) const ACCEPTED_OVER_TLS: Self = Self::of(&[
+        "_make_ssl_transport",
+        "_accept_connection2",
+        "call_soon",
+        "_call_soon",
+    ]);
 
     pub(crate) const CALL_SOON_THREADSAFE: Self = Self::of(&["call_soon_threadsafe"]);
     /// What asyncio's look-ups go through.
@@ -74,7 +81,7 @@ impl Hooks {
     pub(crate) const GET_DEBUG: Self = Self::of(&["get_debug"]);
 
     /// The methods; the place of each is its bit.
-    const NAMES: [&'static str; 26] = [
+    const NAMES: [&'static str; 27] = [
         "time",
         "_run_once",
         "call_soon",
@@ -84,6 +91,7 @@ impl Hooks {
         "_write_to_self",
         "_timer_handle_cancelled",
         "_make_socket_transport",
+        "_make_ssl_transport",
         "_process_events",
         "_add_callback",
         "_add_reader",

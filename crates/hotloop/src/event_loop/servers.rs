@@ -24,7 +24,8 @@ use crate::handles;
 use crate::imports::imports;
 use crate::python::guard::none;
 use crate::python::{Ref, call};
-use crate::transports::stream::{Options, Origin, new_stream, socket_of_accepted};
+use crate::transports::stream::{Options, Origin, Stream, new_stream, socket_of_accepted};
+use crate::transports::tls;
 
 use super::hooks::Hooks;
 use super::watch_fd::fileno;
@@ -104,6 +105,7 @@ impl Loop {
                 extra,
                 server,
                 context: context.map(Ref::from),
+                starts_itself: false,
             },
         )
     }
@@ -217,9 +219,15 @@ impl Listener {
         peer: Option<Address>,
     ) -> PyResult<()> {
         let py = this.py();
-        let native = self.ssl_context.bind(py).is_none()
-            && !this.get().hooks.get().any(Hooks::ACCEPTED)
-            && !this.get().debug.get();
+        let ssl_context = self.ssl_context.bind(py);
+        let over_tls = !ssl_context.is_none();
+        let hooks = match over_tls {
+            true => Hooks::ACCEPTED_OVER_TLS,
+            false => Hooks::ACCEPTED,
+        };
+        let native = !this.get().hooks.get().any(hooks)
+            && !this.get().debug.get()
+            && (!over_tls || ssl_context.is_truthy()?);
         if !native {
             return self.connected_in_python(this, descriptor, peer);
         }
@@ -232,10 +240,14 @@ impl Listener {
                 .call_method1(intern!(py, "run"), (factory,)),
             None => factory.call0(),
         };
-        let made = protocol.and_then(|protocol| {
+        let made = protocol.and_then(|mut protocol| {
+            if over_tls {
+                protocol = self.over_tls(this, &protocol)?;
+            }
             let options = Options {
                 server: (!server.is_none()).then_some(&*server),
-                context,
+                context: context.as_ref().map(|context| context.clone_ref(py)),
+                starts_itself: over_tls,
                 ..Options::default()
             };
             let origin = Origin::Accepted {
@@ -243,14 +255,43 @@ impl Listener {
                 peer,
                 nodelay: self.nodelay,
             };
-            new_stream(this, origin, &protocol, options)
+            Ok((new_stream(this, origin, &protocol, options)?, protocol))
         });
         match made {
+            Ok((transport, protocol)) if over_tls => {
+                let start = || Stream::start_tls(&transport, &protocol);
+                match &context {
+                    Some(context) => call::within_context(py, context, start),
+                    None => start(),
+                }
+            }
             Ok(_) => Ok(()),
             Err(error) if call::ends_the_loop(py, &error) => Err(error),
             // As asyncio: reported in debug mode only, which does not come this way. The connection is closed.
             Err(_) => Ok(()),
         }
+    }
+
+    /// The TLS protocol between an accepted connection and the program's protocol.
+    fn over_tls<'py>(
+        &self,
+        this: &Bound<'py, Loop>,
+        protocol: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        let [handshake, shutdown] = &self.ssl_timeouts;
+        let options = tls::Options {
+            protocol,
+            context: Some(&self.ssl_context.bind(py)),
+            waiter: None,
+            accepted: true,
+            server_side: true,
+            server_hostname: None,
+            handshake_timeout: Some(&handshake.bind(py)),
+            shutdown_timeout: Some(&shutdown.bind(py)),
+            call_connection_made: true,
+        };
+        tls::new_protocol(this, &options)
     }
 
     /// A copy of the server's context for one connection, if the server has one.
@@ -263,7 +304,7 @@ impl Listener {
         Ok(Some(copy.into()))
     }
 
-    /// TLS, an overridden hook, debug mode: `loop._accept_connection2`, in a task, as asyncio does.
+    /// An overridden hook, debug mode: `loop._accept_connection2`, in a task, as asyncio does.
     fn connected_in_python(
         &self,
         this: &Bound<'_, Loop>,
@@ -352,6 +393,23 @@ impl Listener {
 }
 
 impl Loop {
+    /// The loop is closed: ends the handshakes of accepted connections, of which no program knows yet.
+    pub(super) fn end_handshakes(&self, py: Python<'_>) -> PyResult<()> {
+        let streams: Vec<Ref> = {
+            let registry = self.registry.borrow();
+            let streams = registry.watchers().filter_map(|watcher| match watcher {
+                Watcher::Stream(stream) => Some(stream.clone_ref(py)),
+                _ => None,
+            });
+            streams.collect()
+        };
+        let mut result = Ok(());
+        for stream in streams {
+            result = result.and(Stream::loop_closed(&stream.bind(py)));
+        }
+        result
+    }
+
     /// `loop.call_soon(callback, *args)` from native code: the method itself where it is overridden.
     pub(crate) fn call_soon_native(
         this: &Bound<'_, Loop>,

@@ -34,6 +34,7 @@ impl Loop {
                 protocol,
                 context: sslcontext,
                 waiter,
+                accepted: false,
                 server_side,
                 server_hostname,
                 handshake_timeout: ssl_handshake_timeout,

@@ -162,10 +162,13 @@ impl Loop {
     }
 
     /// Gives back every resource; the Python half calls this at the end of `close()`.
-    fn _close_core(&self) {
-        self.closed.set(true);
-        self.drop_everything();
-        self.close_kernel();
+    fn _close_core(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        this.closed.set(true);
+        let result = this.end_handshakes(slf.py());
+        this.drop_everything();
+        this.close_kernel();
+        result
     }
 }
 

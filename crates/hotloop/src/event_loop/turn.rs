@@ -26,6 +26,9 @@ pub(crate) struct Turn {
     holds: Cell<bool>,
     /// The transports that are to be called at the end of the turn.
     held: RefCell<Vec<Ref>>,
+    /// Whether the TLS connection that was closed last had been written to by the same callback: then the next one
+    /// waits with what it writes, so that close_notify leaves together with the answer.
+    pub(crate) answers_and_closes: Cell<bool>,
 }
 
 impl Turn {

@@ -1,6 +1,6 @@
 //! The engine that drives OpenSSL itself.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -37,6 +37,8 @@ pub(crate) struct Direct {
     /// Received while an operation was under way (T6).
     late: RefCell<Vec<u8>>,
     pub(super) turn: Turn,
+    /// Whether an operation was ever begun.
+    used: Cell<bool>,
     /// The program's `SSLObject`, for the exceptions, and the `_ssl._SSLSocket` that owns the `SSL` (T3).
     object: Ref,
     owner: Ref,
@@ -76,6 +78,7 @@ impl Direct {
             records,
             late: RefCell::new(Vec::new()),
             turn: Turn::default(),
+            used: Cell::new(false),
             object: object.into(),
             owner,
         }))
@@ -90,6 +93,7 @@ impl Direct {
         if !self.late.borrow().is_empty() {
             self.take_back();
         }
+        self.used.set(true);
         self.turn.begin()
     }
 
@@ -166,10 +170,14 @@ impl Direct {
     /// Goes on with the handshake, if nothing was received: whether the peer has to send now.
     ///
     /// `SSLObject.do_handshake()` would raise an exception to say so, which costs more than all else that a server does
-    /// at this moment. In every other case the method is to be called.
-    pub(super) fn handshake_waits(&self, py: Python<'_>) -> bool {
+    /// at this moment. In every other case the method is to be called. Nor is OpenSSL asked by a server that has not
+    /// heard anything yet: it would take buffers for what it can say without them.
+    pub(super) fn handshake_waits(&self, py: Python<'_>, server_side: bool) -> bool {
         if self.waiting_in() > 0 || !self.is_own(py, |names| &names.do_handshake) {
             return false;
+        }
+        if server_side && !self.used.get() {
+            return true;
         }
         self.asks(|functions, ssl| {
             // SAFETY: T2, T3, by `asks`.

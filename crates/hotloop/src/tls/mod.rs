@@ -229,8 +229,8 @@ impl Engine {
 
     /// Goes on with the handshake, if that can be done without the object: whether the peer has to send now. Otherwise
     /// the object's `do_handshake()` is to be called.
-    pub(crate) fn handshake_waits(&self, py: Python<'_>) -> bool {
-        matches!(self, Self::Direct(direct) if direct.handshake_waits(py))
+    pub(crate) fn handshake_waits(&self, py: Python<'_>, server_side: bool) -> bool {
+        matches!(self, Self::Direct(direct) if direct.handshake_waits(py, server_side))
     }
 
     /// The same for the shutdown, and the object's `unwrap()`.

@@ -4,6 +4,9 @@
 //! asyncio does, each costs a system call and a segment. A stream learns the habit: after two callbacks that wrote
 //! at least `n` times each (n > 1), the first n - 1 writes of the next one are held, and the n-th takes them along.
 //!
+//! A TLS connection that is answered and closed has no time to learn. There the loop does: if the connection closed last
+//! was closed by the callback that wrote to it, the next one's records wait for close_notify.
+//!
 //! What is held counts as sent. Whoever could see that it is not sends it: every method and attribute that tells of
 //! the queue, of the socket or of the connection's state. What a callback leaves held is sent when it ends
 //! ([`crate::event_loop`]'s turn), in the context of the write. So only two things differ from a send at once:
@@ -76,16 +79,16 @@ impl Stream {
         here
     }
 
-    /// Counts a write, and returns whether it may be held.
+    /// Counts a write, and returns whether it may be held: `more` says that another is expected anyway.
     #[inline]
-    pub(super) fn may_hold(&self, py: Python<'_>, size: usize) -> bool {
+    pub(super) fn may_hold(&self, py: Python<'_>, size: usize, more: bool) -> bool {
         let Some(this) = self.event_loop(py) else {
             return false;
         };
         let Some(turn) = this.get().turn.number() else {
             return false;
         };
-        self.burst.count(turn) && self.queue.borrow().len() + size <= MOST
+        (self.burst.count(turn) || more) && self.queue.borrow().len() + size <= MOST
     }
 
     /// Holds the first write of a burst until the next one or the end of the callback. The queue is empty.

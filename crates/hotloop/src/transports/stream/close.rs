@@ -144,8 +144,19 @@ impl Stream {
             // The loop must not know the address any more, even if there is no memory for what follows.
             this.get().unregister_transport(self.fd, transport);
         }
+        if self.is_being_accepted(py) {
+            return self.let_go(transport); // the program has never heard of it
+        }
         let described = self.describe(transport);
         // First what must not be left out: at interpreter shutdown the warning may not even be importable.
+        let gone = self.let_go(transport);
+        let warned = reports::warn_unclosed(transport, described);
+        warned.and(gone)
+    }
+
+    /// Closes the descriptor, without a word to anybody but the server.
+    pub(super) fn let_go(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
         let left = match self.event_loop(py) {
             Some(this) => this.get().leave(&this, self.fd, transport),
             None => Ok(()),
@@ -155,8 +166,7 @@ impl Stream {
             Some(server) => construct::detach(&server, transport),
             None => Ok(()),
         };
-        let warned = reports::warn_unclosed(transport, described);
-        warned.and(closed).and(detached)
+        closed.and(detached)
     }
 
     /// Logs a line about the transport in debug mode.

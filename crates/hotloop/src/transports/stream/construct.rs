@@ -47,6 +47,8 @@ pub(crate) struct Options<'a, 'py> {
     pub(crate) server: Option<&'a Bound<'py, PyAny>>,
     /// The context of every callback of the protocol; without it each is the one in which it was scheduled.
     pub(crate) context: Option<Ref>,
+    /// The caller begins by itself: nothing is scheduled.
+    pub(crate) starts_itself: bool,
 }
 
 /// Makes a transport for `protocol` and schedules `connection_made`, the start of reading and the waiter's result.
@@ -62,6 +64,7 @@ pub(crate) fn new_stream<'py>(
         extra,
         server,
         context,
+        starts_itself,
     } = options;
     let (fd, owner, accepted_from, nodelay) = match origin {
         Origin::Socket(socket) => {
@@ -138,6 +141,9 @@ pub(crate) fn new_stream<'py>(
     if let Some(server) = server {
         drop(stream.server.replace(Some(server.into())));
         attach(server, &transport)?;
+    }
+    if starts_itself {
+        return Ok(transport);
     }
 
     let made = protocol.getattr(intern!(py, "connection_made"))?;

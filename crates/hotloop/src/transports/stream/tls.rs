@@ -21,6 +21,36 @@ impl Stream {
                 .peek(|known| known.is_some_and(|known| known.as_ptr() == this.as_ptr()))
     }
 
+    /// Begins with an accepted connection whose protocol is our TLS protocol: `connection_made` and the start of
+    /// reading, which for other protocols are two callbacks of the next iteration. The program sees neither: its own
+    /// protocol is told when the handshake is over.
+    pub(crate) fn start_tls(
+        transport: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        Tls::of(protocol).connection_made(protocol, transport)?;
+        Self::of(transport).start_reading(transport)
+    }
+
+    /// Whether this is an accepted connection whose handshake is not over.
+    pub(super) fn is_being_accepted(&self, py: Python<'_>) -> bool {
+        self.tls.get()
+            && self
+                .protocol
+                .get(py)
+                .is_some_and(|protocol| Tls::of(&protocol.bind(py)).is_being_accepted())
+    }
+
+    /// The loop is closed: where asyncio's task of an accepted connection has been cancelled before, the handshake
+    /// ends here.
+    pub(crate) fn loop_closed(transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let stream = Self::of(transport);
+        match stream.is_being_accepted(transport.py()) {
+            true => stream.let_go(transport),
+            false => Ok(()),
+        }
+    }
+
     /// Receives once, for a protocol that is our TLS protocol.
     pub(super) fn read_records(
         &self,
@@ -51,18 +81,20 @@ impl Stream {
         }
     }
 
-    /// As `transport.write(records)`: what the kernel does not take now is copied.
+    /// As `transport.write(records)`: what the kernel does not take now is copied. If `more` is expected to follow in
+    /// this callback, they may wait for it as the first write of a burst does.
     pub(crate) fn write_records(
         &self,
         transport: &Bound<'_, PyAny>,
         records: &[u8],
+        more: bool,
     ) -> PyResult<()> {
         self.check_writable(
             "Cannot call write() after write_eof()",
             "unable to write; sendfile is in progress",
         )?;
         let rest = |sent: usize| Piece::Copy(records.get(sent..).unwrap_or_default().into());
-        if self.write_bytes(transport, records, rest)? {
+        if self.write_bytes(transport, records, rest, more)? {
             self.maybe_pause_protocol(transport)
         } else {
             Ok(())

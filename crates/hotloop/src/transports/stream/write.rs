@@ -62,7 +62,7 @@ impl Stream {
         let queued = if data.is_exact_instance_of::<PyBytes>() {
             // SAFETY: A2: the caller holds the object during the call.
             let bytes = unsafe { bytes_of(data.as_ptr()) };
-            self.write_bytes(transport, bytes, |_| Piece::Bytes(data.into()))?
+            self.write_bytes(transport, bytes, |_| Piece::Bytes(data.into()), false)?
         } else {
             self.write_buffer(transport, data)?
         };
@@ -88,7 +88,12 @@ impl Stream {
             }
         };
         let bytes = buffer.bytes();
-        self.write_bytes(transport, bytes, |sent| Piece::Copy(bytes[sent..].into()))
+        self.write_bytes(
+            transport,
+            bytes,
+            |sent| Piece::Copy(bytes[sent..].into()),
+            false,
+        )
     }
 
     /// Sends what the kernel takes now and queues the rest; returns whether the queue has grown. `piece` makes
@@ -98,6 +103,7 @@ impl Stream {
         transport: &Bound<'_, PyAny>,
         bytes: &[u8],
         piece: impl FnOnce(usize) -> Piece,
+        more: bool,
     ) -> PyResult<bool> {
         if bytes.is_empty() {
             return Ok(false);
@@ -105,7 +111,7 @@ impl Stream {
         if self.lost.get() > 0 {
             return self.count_lost_write(transport.py()).map(|()| false);
         }
-        let hold = self.may_hold(transport.py(), bytes.len());
+        let hold = self.may_hold(transport.py(), bytes.len(), more);
         if self.is_held() {
             self.queue.borrow_mut().push(piece(0));
             return if hold {
@@ -173,7 +179,7 @@ impl Stream {
         if self.lost.get() > 0 {
             return self.count_lost_write(py);
         }
-        self.may_hold(py, 0); // it counts as a write, but takes along what was held
+        self.may_hold(py, 0, false); // it counts as a write, but takes along what was held
         let waited = !self.is_held() && !self.queue.borrow().is_empty();
         for piece in pieces {
             self.queue.borrow_mut().push(piece);

@@ -54,6 +54,10 @@ impl State for AppTransport {
             return Ok(());
         }
         let py = object.py();
+        let protocol = self.protocol.get(py);
+        if protocol.is_some_and(|protocol| Tls::of(&protocol.bind(py)).is_being_accepted()) {
+            return Ok(()); // the program has never got it
+        }
         let text = "unclosed transport <asyncio._SSLProtocolTransport object>";
         let text = make::string(py, text)?;
         // Taken at import: at interpreter shutdown nothing can be imported.
@@ -205,6 +209,7 @@ fn close<'py>(py: Python<'py>, slf: Slf<'_, 'py>) -> PyResult<Ref> {
     };
     let tls = Tls::of(&protocol);
     if !again {
+        tls.note_close(py);
         tls.start_shutdown(&protocol)?;
     } else if tls.transport.is_some() {
         state.closed_again.set(true);

@@ -25,6 +25,8 @@ pub(crate) struct Options<'a, 'py> {
     pub(crate) protocol: &'a Bound<'py, PyAny>,
     pub(crate) context: Option<&'a Bound<'py, PyAny>>,
     pub(crate) waiter: Option<&'a Bound<'py, PyAny>>,
+    /// A connection of the accept loop: in place of a waiter.
+    pub(crate) accepted: bool,
     pub(crate) server_side: bool,
     pub(crate) server_hostname: Option<&'a Bound<'py, PyAny>>,
     /// Seconds; `None` for asyncio's default.
@@ -95,6 +97,7 @@ pub(crate) fn new_protocol<'py>(
                 .filter(|waiter| !waiter.is_none())
                 .map(Ref::from),
         ),
+        accepted: Cell::new(options.accepted),
         context: context.into(),
         server_side: options.server_side,
         server_hostname: hostname.into(),
@@ -107,6 +110,7 @@ pub(crate) fn new_protocol<'py>(
         object: object.into(),
         engine,
         phase: Cell::new(Phase::Unwrapped),
+        last_write: Cell::new(None),
         told: Cell::new(if options.call_connection_made {
             Told::Nothing
         } else {
@@ -157,7 +161,7 @@ impl Tls {
     }
 
     /// The transport under us is there: the handshake begins.
-    pub(super) fn connection_made(
+    pub(crate) fn connection_made(
         &self,
         protocol: &Bound<'_, PyAny>,
         transport: &Bound<'_, PyAny>,
@@ -201,7 +205,11 @@ impl Tls {
             self.app_get_buffer.take(),
             self.app_buffer_updated.take(),
         );
-        self.wake_waiter(py, Some(error).filter(|error| !error.is_none()))?;
+        let error = Some(error).filter(|error| !error.is_none());
+        if self.accepted.take() && error.is_some() {
+            self.accept_failed(py, taken.1.as_ref())?;
+        }
+        self.wake_waiter(py, error)?;
         drop(taken);
         self.cancel_timer(py, &self.shutdown_timer)?;
         self.cancel_timer(py, &self.handshake_timer)

@@ -53,7 +53,7 @@ impl Tls {
 
     pub(super) fn do_handshake(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = protocol.py();
-        if self.engine.handshake_waits(py) {
+        if self.engine.handshake_waits(py, self.server_side) {
             self.after_operation(protocol)?;
             return self.process_outgoing(protocol);
         }

@@ -84,6 +84,8 @@ pub(crate) struct Tls {
     /// `connection_lost` without Python code in between (A5), so that one is what the other says.
     native: Cell<bool>,
     waiter: RefSlot,
+    /// Whether the accept loop is who waits, until it has been told.
+    accepted: Cell<bool>,
     context: Ref,
     server_side: bool,
     server_hostname: Ref,
@@ -99,6 +101,8 @@ pub(crate) struct Tls {
     object: Ref,
     engine: Engine,
     phase: Cell<Phase>,
+    /// The callback that wrote last, as the loop numbers them.
+    last_write: Cell<Option<u32>>,
     told: Cell<Told>,
     lost: Cell<u32>,
     eof_received: Cell<bool>,
@@ -294,7 +298,25 @@ impl Tls {
         }
     }
 
+    /// Whether the connection was accepted and the handshake is not over: the program does not know it yet.
+    pub(crate) fn is_being_accepted(&self) -> bool {
+        self.accepted.get()
+    }
+
+    /// What `_accept_connection2` does with a connection that has failed: closes the program's transport, in the next
+    /// iteration. (It also reports in debug mode; then the method itself is what waits.)
+    fn accept_failed(&self, py: Python<'_>, transport: Option<&Ref>) -> PyResult<()> {
+        let (Some(this), Some(transport)) = (self.event_loop(py), transport) else {
+            return Ok(());
+        };
+        let close = transport.bind(py).getattr(intern!(py, "close"))?;
+        Loop::call_soon_native(&this, close.into(), PyTuple::empty(py).into())
+    }
+
     fn wake_waiter(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        if self.accepted.take() && error.is_some() {
+            self.accept_failed(py, self.app_transport.get(py).as_ref())?;
+        }
         let Some(waiter) = self.waiter.take() else {
             return Ok(());
         };

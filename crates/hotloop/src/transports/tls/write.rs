@@ -78,6 +78,7 @@ impl Tls {
         if self.count_lost_write(data.py())? {
             return Ok(());
         }
+        self.last_write.set(self.turn(data.py()));
         let result =
             if self.phase.get() == Phase::Wrapped && !self.has_backlog() && !self.is_writing() {
                 self.write_now(protocol, data)
@@ -98,6 +99,7 @@ impl Tls {
         if self.count_lost_write(py)? {
             return Ok(());
         }
+        self.last_write.set(self.turn(py));
         for data in list.try_iter()? {
             let data = data?;
             if !self.append_backlog(&data) {
@@ -315,7 +317,8 @@ impl Tls {
         if records.is_empty() {
             // Perhaps an empty buffer of the loop.
         } else if self.native.get() {
-            result = Stream::of(&transport).write_records(&transport, &records);
+            let more = self.is_answering(py);
+            result = Stream::of(&transport).write_records(&transport, &records, more);
         } else {
             let data = make::bytes(py, &records)?;
             result = transport
@@ -329,6 +332,32 @@ impl Tls {
             this.get().return_record_buffer(records);
         }
         result
+    }
+
+    /// The number of the callback that runs.
+    fn turn(&self, py: Python<'_>) -> Option<u32> {
+        self.event_loop(py)?.get().turn.number()
+    }
+
+    /// Whether this callback has written and is expected to close the connection, too.
+    fn is_answering(&self, py: Python<'_>) -> bool {
+        if self.phase.get() != Phase::Wrapped || self.last_write.get().is_none() {
+            return false;
+        }
+        self.event_loop(py).is_some_and(|this| {
+            let turn = &this.get().turn;
+            turn.answers_and_closes.get() && turn.number() == self.last_write.get()
+        })
+    }
+
+    /// The program closes the connection: whether it has written in the same callback is what the next one expects.
+    pub(super) fn note_close(&self, py: Python<'_>) {
+        if let Some(this) = self.event_loop(py) {
+            let turn = &this.get().turn;
+            let now = turn.number();
+            turn.answers_and_closes
+                .set(now.is_some() && now == self.last_write.get());
+        }
     }
 
     /// The connection is lost: what waits is dropped.
