@@ -8,6 +8,8 @@ PYTHON ?= python3
 PROFILE ?= checked
 # Seconds that `make soak` takes; cross-talk gets two fifths of them.
 SOAK_SECONDS ?= 3600
+# `no`: wheels as plain release builds, although a profile could be made (CONTRIBUTING.md).
+PROFILE_GUIDED ?= yes
 # Passed to the program that the target runs, e.g. make bench ARGS='--only call_soon'.
 ARGS ?=
 # Seconds of load for each run of the demo; empty: the demo's own choice.
@@ -97,8 +99,9 @@ foreign-suites: develop ## test suites of uvloop, anyio, aiohttp, ... on hotloop
 
 # Every Python of pyenv and of PATH, and those that tools/sid has fetched.
 .PHONY: wheels
-wheels: $(ready)/maturin ## one wheel for each Python of the machine into dist/, each tried once
-	$(step) --show "wheels" env -u PYO3_PYTHON $(venv_python) tools/wheels.py $(or $(PYTHONS),$(shell tools/pythons))
+wheels: $(ready)/maturin load ## one wheel for each Python of the machine into dist/, each tried once
+	$(step) --show "wheels" env -u PYO3_PYTHON $(venv_python) tools/wheels.py \
+		$(if $(filter no,$(PROFILE_GUIDED)),--plain) $(or $(PYTHONS),$(shell tools/pythons))
 ifndef PYTHONS
 	@for version in 3.14 3.15; do \
 		! tools/sid has $$version || tools/sid run $(MAKE) wheels PYTHON=python$$version PYTHONS=python$$version; \
@@ -189,8 +192,11 @@ develop: $(ready)/lint
 		$(if $(filter checked,$(PROFILE)),--features faults)
 
 .PHONY: release
-release: $(ready)/maturin
+release: $(ready)/maturin load
 	$(step) "extension (release, Python $(python_minor))" $(maturin_develop) --release
+
+.PHONY: load
+load:
 	$(step) "load generator (release)" cargo build --release -p hotloop-load $(load_features)
 
 .PHONY: stubtest

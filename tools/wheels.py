@@ -1,8 +1,10 @@
 """Build one wheel for each Python that there is, into dist/, and try each in an empty environment.
 
-    python tools/wheels.py PYTHON...
+    python tools/wheels.py [--plain] PYTHON...
 
-Run by `make wheels` with maturin's environment. A wheel's platform tag is what maturin's own check of
+Run by `make wheels` with maturin's environment. The wheels are profile-guided where a profile can be
+made (tools/profile_guided.py) and plain release builds elsewhere, or with `--plain`; the line about
+each says which. A wheel's platform tag is what maturin's own check of
 the symbols that the library uses allows: `manylinux_2_X` names the oldest glibc that has them all;
 where the check fails, the wheel is tagged `linux_x86_64`, which promises nothing. `requires-python`
 comes from pyproject.toml, and the tag of the interpreter says for which one the wheel was built.
@@ -17,6 +19,8 @@ import tempfile
 from email import message_from_bytes
 from pathlib import Path
 from zipfile import ZipFile
+
+import profile_guided
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
@@ -39,24 +43,41 @@ print(hotloop.run(main()))
 """
 
 
-def main(pythons: list[str]) -> int:
+def main(words: list[str]) -> int:
     """Build, look at and try a wheel for each interpreter; return an exit status."""
     DIST.mkdir(exist_ok=True)
+    pythons = [word for word in words if word != "--plain"]
     for python in pythons:
-        wheel = build(python)
-        print(f"{wheel.relative_to(ROOT)}: requires Python {inspect(wheel)}")
+        profile = None if "--plain" in words else profile_or_none(python)
+        kind = "plain release build" if profile is None else "profile-guided build"
+        wheel = build(python, profile)
+        print(f"{wheel.relative_to(ROOT)}: {kind}, requires Python {inspect(wheel)}", flush=True)
         try_out(python, wheel)
     return 0
 
 
-def build(python: str) -> Path:
+def profile_or_none(python: str) -> Path | None:
+    """The profile to build with; None where there cannot be one, with the reason on stderr."""
+    try:
+        return profile_guided.profile(python)
+    except profile_guided.NoProfile as why:
+        print(f"wheels: NOT profile-guided: {why}", file=sys.stderr, flush=True)
+        return None
+
+
+def build(python: str, profile: Path | None) -> Path:
     """The wheel for an interpreter: with a manylinux tag if the library's symbols allow one."""
     with tempfile.TemporaryDirectory(dir=DIST) as made:
         command = [sys.executable, "-m", "maturin", "build", "--release", "--out", made]
+        environment = None
+        if profile is not None:
+            command += profile_guided.maturin_target()
+            environment = profile_guided.environment(f"-Cprofile-use={profile}")
         # Without --compatibility, maturin looks for the lowest manylinux tag that is true.
         honest = [*command, "--interpreter", python]
-        if subprocess.run(honest, cwd=ROOT, check=False).returncode != 0:
-            subprocess.run([*honest, "--compatibility", "linux"], cwd=ROOT, check=True)
+        if subprocess.run(honest, cwd=ROOT, env=environment, check=False).returncode != 0:
+            plainly = [*honest, "--compatibility", "linux"]
+            subprocess.run(plainly, cwd=ROOT, env=environment, check=True)
         (wheel,) = Path(made).glob("*.whl")
         return Path(shutil.move(str(wheel), str(DIST / wheel.name)))
 
