@@ -5,10 +5,11 @@ import contextvars
 import os
 import signal
 import threading
+import weakref
 
 import pytest
 
-from helpers import run_once
+from helpers import loop_class, run_once
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -141,6 +142,30 @@ def test_after_close_it_raises(loop, start):
 
     start(post).join()
     assert caught == ["Event loop is closed"]
+
+
+def test_an_error_in_a_thread_is_freed_when_the_thread_has_handled_it(start):
+    class Refused(Exception):
+        pass
+
+    class Refusing(loop_class()):
+        def _check_closed(self):
+            if threading.current_thread() is not threading.main_thread():
+                raise Refused
+
+    loop = Refusing()
+    kept = []
+
+    def post():
+        try:
+            loop.call_soon_threadsafe(print)
+        except Refused as error:
+            kept.append(weakref.ref(error))
+
+    loop.set_debug(True)
+    start(post).join()
+    loop.close()
+    assert kept[0]() is None
 
 
 def test_threads_that_post_while_the_loop_is_closed_see_only_the_error_of_a_closed_loop(

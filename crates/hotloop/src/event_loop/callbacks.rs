@@ -14,7 +14,7 @@ use pyo3::{Borrowed, intern};
 
 use crate::handles;
 use crate::imports::{BaseLoop, imports};
-use crate::python::guard::{boolean, none};
+use crate::python::guard::{attached, boolean, guard_alone, none};
 use crate::python::heap_type::{method_fast, method_noargs};
 use crate::python::{FastArguments, Ref};
 use crate::tasks;
@@ -54,7 +54,8 @@ fn methods() -> Vec<ffi::PyMethodDef> {
         method_fast!(
             c"call_soon_threadsafe",
             docs::CALL_SOON_THREADSAFE,
-            call_soon_threadsafe
+            call_soon_threadsafe,
+            guard_alone
         ),
         method_fast!(c"call_later", docs::CALL_LATER, super::timers::call_later),
         method_fast!(c"call_at", docs::CALL_AT, super::timers::call_at),
@@ -166,6 +167,7 @@ fn task_step(
     }))
 }
 
+/// Drops nothing of PyO3's but in `forward`, for the sake of [`guard_alone`].
 fn call_soon_threadsafe<'py>(
     py: Python<'py>,
     slf: Borrowed<'_, 'py, PyAny>,
@@ -180,7 +182,10 @@ fn call_soon_threadsafe<'py>(
             this.get().wake();
             Ok(handle)
         }
-        _ => forward(py, slf, arguments, |base| &base.call_soon_threadsafe),
+        // SAFETY: A1 by the token.
+        _ => unsafe {
+            attached(|py| forward(py, slf, arguments, |base| &base.call_soon_threadsafe))
+        },
     }
 }
 

@@ -228,7 +228,10 @@ macro_rules! method_one {
 
 /// A method with any arguments: `fn(py, Borrowed<self>, FastArguments) -> PyResult<Ref>`.
 macro_rules! method_fast {
-    ($name:literal, $doc:expr, $body:path) => {{
+    ($name:literal, $doc:expr, $body:path) => {
+        $crate::python::heap_type::method_fast!($name, $doc, $body, $crate::python::guard)
+    };
+    ($name:literal, $doc:expr, $body:path, $guard:path) => {{
         unsafe extern "C" fn shim(
             slf: *mut pyo3::ffi::PyObject,
             args: *const *mut pyo3::ffi::PyObject,
@@ -237,7 +240,7 @@ macro_rules! method_fast {
         ) -> *mut pyo3::ffi::PyObject {
             // SAFETY: A1, A6: called by the interpreter; A2: it holds the objects during the call.
             unsafe {
-                $crate::python::guard(|py| {
+                $guard(|py| {
                     let arguments = $crate::python::FastArguments::new(py, args, count, names);
                     Ok($body(py, pyo3::Borrowed::from_ptr(py, slf), arguments)?.into_ptr())
                 })
