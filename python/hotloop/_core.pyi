@@ -206,6 +206,21 @@ class Loop:
     ) -> None: ...
 
     # start_tls
+    def _make_ssl_transport(
+        self,
+        rawsock: socket,
+        protocol: BaseProtocol,
+        sslcontext: SSLContext | None,
+        waiter: _AsyncioFuture[Any] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Server | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        context: Context | None = None,
+    ) -> transports.Transport: ...
     def _make_tls_protocol(
         self,
         protocol: BaseProtocol,

@@ -26,7 +26,7 @@ METHODS = {
         "_child_watcher_callback",
     )
     + (("_watcher",) if sys.version_info >= (3, 14) else ()),
-    ("_tls", "TlsMixin"): ("_make_ssl_transport", "start_tls"),
+    ("_tls", "TlsMixin"): ("start_tls",),
 }
 
 

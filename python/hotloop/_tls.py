@@ -1,4 +1,4 @@
-"""TLS: `_make_ssl_transport`, behind `ssl=` of every method that connects or serves, and `start_tls`.
+"""`start_tls`. (`_make_ssl_transport`, behind `ssl=` of every method that connects or serves, is native.)
 
 The protocol that stands between a transport and the program is native (`_core.SSLProtocol`). It
 drives the OpenSSL that is inside the program's own `ssl.SSLObject`; where that cannot be done it
@@ -9,52 +9,14 @@ uses the object's methods. `HOTLOOP_TLS=direct` or `bio` forces one of the two e
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
-from contextvars import Context
 from typing import Any
 
-from . import _core
 from ._state import LoopBase
 
 
 class TlsMixin(LoopBase):
     """TLS connections (asyncio documentation, "TLS Upgrade" and the `ssl` arguments)."""
-
-    def _make_ssl_transport(
-        self,
-        rawsock: socket.socket,
-        protocol: asyncio.BaseProtocol,
-        sslcontext: Any,
-        waiter: Any = None,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-        extra: Any = None,
-        server: Any = None,
-        ssl_handshake_timeout: float | None = None,
-        ssl_shutdown_timeout: float | None = None,
-        context: Context | None = None,
-    ) -> Any:
-        """A TLS transport for a connected socket; `waiter` is told when the handshake is over.
-
-        The timeouts are seconds, None for asyncio's defaults; ValueError if not positive.
-        """
-        ssl_protocol = self._make_tls_protocol(
-            protocol,
-            sslcontext,
-            waiter,
-            server_side,
-            server_hostname,
-            ssl_handshake_timeout,
-            ssl_shutdown_timeout,
-        )
-        # `context` exists since 3.15. Not the hook: asyncio's own makes its socket transport directly here.
-        options: Any = {} if context is None else {"context": context}
-        _core.Loop._make_socket_transport(
-            self, rawsock, ssl_protocol, extra=extra, server=server, **options
-        )
-        return ssl_protocol._app_transport
 
     async def start_tls(
         self,

@@ -86,7 +86,7 @@ impl Loop {
     /// Make a stream transport for a connected socket.
     #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None, context=None))]
     #[allow(clippy::too_many_arguments)] // asyncio's signature
-    fn _make_socket_transport<'py>(
+    pub(super) fn _make_socket_transport<'py>(
         slf: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
         protocol: &Bound<'py, PyAny>,
