@@ -1,4 +1,4 @@
-"""`start_tls`. (`_make_ssl_transport`, behind `ssl=` of every method that connects or serves, is native.)
+"""`start_tls`; `_make_ssl_transport`, behind `ssl=` of every method that connects or serves, is native.
 
 The protocol that stands between a transport and the program is native (`_core.SSLProtocol`). It
 drives the OpenSSL that is inside the program's own `ssl.SSLObject`; where that cannot be done it
