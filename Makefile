@@ -99,7 +99,7 @@ foreign-suites: develop ## test suites of uvloop, anyio, aiohttp, ... on hotloop
 
 # Every Python of pyenv and of PATH, and those that tools/sid has fetched.
 .PHONY: wheels
-wheels: $(ready)/maturin load ## one wheel for each Python of the machine into dist/, each tried once
+wheels: $(ready)/maturin $(if $(filter no,$(PROFILE_GUIDED)),,load) ## one wheel for each Python of the machine into dist/, each tried once
 	$(step) --show "wheels" env -u PYO3_PYTHON $(venv_python) tools/wheels.py \
 		$(if $(filter no,$(PROFILE_GUIDED)),--plain) $(or $(PYTHONS),$(shell tools/pythons))
 ifndef PYTHONS

@@ -103,11 +103,7 @@ def local(scenario: Local, loop: str, setting: Setting) -> Values:
         if scenario.waits:
             best = least_disturbed(attempt, setting.cpus)
         else:
-            best = attempt()
-            for _ in range(ATTEMPTS - 1):
-                if best["cpu_share"] >= UNDISTURBED_SHARE:
-                    break
-                best = max(best, attempt(), key=lambda result: float(result["cpu_share"]))
+            best = first_undisturbed(attempt, lambda values: 1 - float(values["cpu_share"]))
     names = (PER_SECOND, "cpu_us", "user_us", STOLEN)
     return {name: float(best[name]) for name in names if name in best}
 
@@ -117,16 +113,29 @@ def least_disturbed(attempt: Callable[[], dict[str, Any]], cpus: Cpus) -> dict[s
 
     :returns: what it gave, and under `STOLEN` which part (float) of the CPUs' time was taken.
     """
-    best: dict[str, Any] = {}
-    for _ in range(ATTEMPTS):
+
+    def watched() -> dict[str, Any]:
         begun, stolen = time.monotonic(), stolen_seconds(cpus)
         values = attempt()
         taken = time.monotonic() - begun
         values[STOLEN] = (stolen_seconds(cpus) - stolen) / taken / (1 if cpus.shared else 2)
-        if not best or values[STOLEN] < best[STOLEN]:
-            best = values
-        if best[STOLEN] <= 1 - UNDISTURBED_SHARE:
+        return values
+
+    return first_undisturbed(watched, lambda values: float(values[STOLEN]))
+
+
+def first_undisturbed(
+    attempt: Callable[[], dict[str, Any]], lost: Callable[[dict[str, Any]], float]
+) -> dict[str, Any]:
+    """What the first of a few attempts gave that was not disturbed, or the least disturbed one.
+
+    :param lost: the part (float) of the CPUs that an attempt did without, of what it gave.
+    """
+    best = attempt()
+    for _ in range(ATTEMPTS - 1):
+        if lost(best) <= 1 - UNDISTURBED_SHARE:
             break
+        best = min(best, attempt(), key=lost)
     return best
 
 
