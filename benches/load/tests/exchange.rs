@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// Enough for many operations, short enough to run with every change.
 const SHORT: [&str; 4] = ["--duration", "0.05", "--warmup", "0.01"];
@@ -148,7 +149,8 @@ fn messages_larger_than_the_socket_buffers_come_back_whole() {
 
 #[test]
 fn echo_over_a_unix_socket_leaves_no_file_behind() {
-    let path = std::env::temp_dir().join(format!("hotloop-load-{}.sock", std::process::id()));
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("echo.sock");
     let mut floor = Floor::start("floor-echo", &["--unix", path.to_str().unwrap()]);
     assert_eq!(floor.line()["path"], path.to_str().unwrap());
     let mut command = program();

@@ -18,6 +18,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname,
     socket_with, sockopt,
 };
+use tempfile::TempDir;
 
 fn address(of: SocketAddr) -> Address {
     match of {
@@ -127,8 +128,8 @@ fn datagrams_carry_their_senders_address() {
 fn unix_names_are_told_apart() {
     let name = format!("hotloop-test-{}", std::process::id()).into_bytes();
     let abstract_name = Address::Unix(UnixName::Abstract(name.clone()));
-    let directory = std::env::temp_dir();
-    let path = directory.join(format!("hotloop-test-{}-a", std::process::id()));
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("receiver");
     let receiver = UnixDatagram::bind(&path).unwrap();
     let sender = datagram();
     bind(&sender, &SocketAddrUnix::new_abstract_name(&name).unwrap()).unwrap();
@@ -155,7 +156,6 @@ fn unix_names_are_told_apart() {
     let nameless = datagram();
     assert_eq!(send_to(nameless.as_fd(), b"x", &path_name).unwrap(), 1);
     assert_eq!(recv_from(receiver.as_fd(), &mut [0; 4]).unwrap(), (1, None));
-    std::fs::remove_file(path).unwrap();
 
     let (near, _far) = UnixStream::pair().unwrap();
     let unnamed = Some(Address::Unix(UnixName::Unnamed));
@@ -165,14 +165,13 @@ fn unix_names_are_told_apart() {
 
 #[test]
 fn a_unix_path_of_full_length_is_no_reason_to_panic() {
-    let mut path = std::env::temp_dir().into_os_string().into_encoded_bytes();
-    path.extend_from_slice(format!("/hotloop-test-{}-", std::process::id()).as_bytes());
+    let directory = TempDir::new().unwrap();
+    let mut path = directory.path().as_os_str().as_encoded_bytes().to_vec();
+    path.push(b'/');
     path.resize(108, b'p');
     let socket = datagram();
     bind(&socket, &SocketAddrUnix::new(&path[..]).unwrap()).unwrap();
-    let seen = local_address(socket.as_fd());
-    std::fs::remove_file(String::from_utf8(path).unwrap()).unwrap();
-    assert_eq!(seen.unwrap(), Some(Address::Other));
+    assert_eq!(local_address(socket.as_fd()).unwrap(), Some(Address::Other));
 }
 
 #[test]
