@@ -19,14 +19,13 @@ from hotloop.bench.loops import LoopNotInstalled, make_loop
 from hotloop.bench.measurements import FLOOR
 from hotloop.bench.processes import ChildFailed, Server, Skipped, program, run_to_end
 from hotloop.bench.report import as_text, write_page
-from hotloop.bench.results import Results, UnknownFormat, unit
+from hotloop.bench.results import Results, UnusableResults, unit
 
 pytestmark = pytest.mark.hotloop_only
 
 ABOUT: dict[str, Any] = {
     "machine": {"processor": "one", "cpus": "2", "system": "Linux", "python": "CPython", "compiler": "c"},
     "cpus": {"measured": 1, "load": 0},
-    "rounds": 2,
     "seconds": 1.0,
     "load": "the native load generator",
     "packages": {"uvicorn": "1"},
@@ -287,10 +286,53 @@ def test_only_values_of_the_same_round_are_compared() -> None:
     assert found == ratios.Ratio(1.25, 1.2, 1.3, 2)
 
 
+def test_rounds_can_be_added_to_those_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    options = ["--seconds", "0.05", "--load", "python", "--json", str(path), "--rounds"]
+    bench("--only", "call_soon", "--loops", "hotloop,asyncio", *options, "1")
+    bench("--only", "call_soon,sleep0", "--loops", "asyncio", *options, "2", "--add")
+
+    results = command.read(str(path))
+    numbers = {key: list(rounds) for key, rounds in results.rounds.items()}
+    assert numbers == {
+        ("call_soon", "hotloop"): [0],
+        ("call_soon", "asyncio"): [0, 1, 2],
+        ("sleep0", "asyncio"): [1, 2],
+    }
+    assert results.most_rounds() == 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rounds_of_another_length_are_not_added(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    options = ["--only", "call_soon", "--loops", "asyncio", "--load", "python", "--json", str(path)]
+    bench(*options, "--rounds", "1", "--seconds", "0.05")
+    before = path.read_text()
+    done = bench(*options, "--seconds", "0.06", "--add", expected=2)
+    assert "the same seconds" in done.stderr
+    assert path.read_text() == before
+
+
+def test_adding_to_nothing_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    assert str(path) in bench("--json", str(path), "--add", expected=2).stderr
+    assert "--json" in bench("--add", expected=2).stderr
+
+
+def test_what_was_measured_is_written_after_every_round(tmp_path: Path) -> None:
+    results, kept = invented(), []
+    setting = measurements.Setting(machine.find_load("python"), machine.choose_cpus(), 0.01, 0.0, 9)
+    command.measure_all(
+        results, [BY_NAME["call_soon"]], ["asyncio"], 2, setting,
+        lambda: kept.append(list(results.rounds["call_soon", "asyncio"])),
+    )  # fmt: skip
+    assert kept == [[2], [2, 3]]
+
+
 def test_json_is_read_as_it_was_written() -> None:
     again = Results.from_json(invented().as_json())
     assert again == invented()
-    with pytest.raises(UnknownFormat):
+    with pytest.raises(UnusableResults):
         Results.from_json("[]")
 
 

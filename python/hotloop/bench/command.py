@@ -6,7 +6,7 @@ import argparse
 import datetime
 import importlib.metadata
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from .measurements import FLOOR, Setting, has_floor, measure
 from .processes import ChildFailed, Skipped, end_on_sigterm
 from .progress import Progress
 from .report import as_text, write_page
-from .results import Results, UnknownFormat
+from .results import Results, UnusableResults
 
 ROUNDS, SECONDS = 3, 0.3
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.15
@@ -49,12 +49,10 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     try:
         results = read(options.read) if options.read else run(options)
-    except (LoopNotInstalled, LoadGeneratorMissing, UnknownFormat, OSError) as error:
+    except (LoopNotInstalled, LoadGeneratorMissing, UnusableResults, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     print(as_text(results))
-    if options.json:
-        Path(options.json).write_text(results.as_json() + "\n", encoding="utf-8")
     if options.page:
         write_page(results, Path(options.page))
     ours = ("hotloop", results.base, FLOOR)
@@ -77,7 +75,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"turns of every loop ({ROUNDS})")
     parser.add_argument("--seconds", type=float, help=f"of one measurement ({SECONDS})")
     parser.add_argument("--quick", action="store_true", help="fewer scenarios, one short round")
-    parser.add_argument("--json", metavar="FILE", help="write every measurement there")
+    parser.add_argument("--json", metavar="FILE", help="write every measurement there, by round")
+    parser.add_argument("--add", action="store_true", help="add rounds to what --json FILE has")
     parser.add_argument("--page", metavar="FILE", help="write a Markdown page and its charts")
     parser.add_argument("--read", metavar="FILE", help="show what --json wrote; measure nothing")
     parser.add_argument(
@@ -92,6 +91,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     unknown = [name for name in options.only or () if name not in BY_NAME]
     if unknown:
         parser.error(f"no scenario {', '.join(unknown)}; --list names them")
+    if options.add and not options.json:
+        parser.error("--add needs --json FILE, to which the rounds are added")
     if options.rounds < 1 or not 0 < options.seconds <= 20:
         parser.error("--rounds must be positive, --seconds from 0 to 20")
     return options
@@ -120,15 +121,31 @@ def run(options: argparse.Namespace) -> Results:
     about = {
         "machine": description(),
         "cpus": asdict(setting.cpus),
-        "rounds": options.rounds,
         "seconds": options.seconds,
         "load": str(setting.load),
         "packages": packages(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
     }
-    results = Results(about, base, {loop: version_of(loop) for loop in loops})
-    measure_all(results, chosen(options), options.rounds, setting)
+    versions = {loop: version_of(loop) for loop in loops}
+    if options.add:
+        results = read(options.json)
+        results.go_on(about, base, versions)
+    else:
+        results = Results(about, base, versions)
+
+    def keep() -> None:
+        if options.json:
+            write(results, Path(options.json))
+
+    measure_all(results, chosen(options), loops, options.rounds, setting, keep)
     return results
+
+
+def write(results: Results, path: Path) -> None:
+    """Put *results* into the file *path*, whole or not at all: an earlier one may be all there is."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(results.as_json() + "\n", encoding="utf-8")
+    new.replace(path)
 
 
 def chosen(options: argparse.Namespace) -> list[Scenario]:
@@ -139,19 +156,27 @@ def chosen(options: argparse.Namespace) -> list[Scenario]:
 
 
 def measure_all(
-    results: Results, scenarios: Sequence[Scenario], rounds: int, setting: Setting
+    results: Results,
+    scenarios: Sequence[Scenario],
+    loops: Sequence[str],
+    rounds: int,
+    setting: Setting,
+    keep: Callable[[], None],
 ) -> None:
-    """Measure every scenario on every loop, in turns, *rounds* (int) times.
+    """Measure every scenario on every one of the *loops* (str), in turns, *rounds* (int) times.
 
     What fails once is not tried again; everything else goes on.
+
+    :param keep: called after every round: a run takes long, and may be ended before its time.
     """
     turns = [
         (scenario, loop)
         for scenario in scenarios
-        for loop in [*results.loops, *([FLOOR] if has_floor(scenario, setting.load) else [])]
+        for loop in [*loops, *([FLOOR] if has_floor(scenario, setting.load) else [])]
     ]
     progress = Progress(len(turns) * rounds)
-    for number in range(rounds):
+    first = results.next_round()
+    for number in range(first, first + rounds):
         # Every other round goes backwards: no loop always runs on the warmer machine.
         for scenario, loop in turns if number % 2 == 0 else reversed(turns):
             progress.step(f"round {number + 1}: {scenario.name} on {loop}")
@@ -164,6 +189,7 @@ def measure_all(
                 results.failures[key] = str(error)
             except Skipped as reason:
                 results.skipped[key] = str(reason)
+        keep()
     progress.clear()
 
 

@@ -64,7 +64,7 @@ def heading(results: Results) -> str:
     named = ", ".join(f"{loop} {version}" for loop, version in results.loops.items())
     lines = [
         f"{machine['python']}; {machine['system']}; {machine['cpus']} × {machine['processor']}",
-        f"{named}; rounds: {about['rounds']} × {about['seconds']:g} s; load: {about['load']}",
+        f"{named}; rounds: {results.most_rounds()} × {about['seconds']:g} s; load: {about['load']}",
         f"ratio to {results.base} in the same round: median (min–max), above 1 is better",
     ]
     if about["cpus"]["measured"] == about["cpus"]["load"]:
@@ -128,7 +128,7 @@ def _head(results: Results) -> str:
         ("Python", f"{machine['python']}, {machine['compiler']}"),
         ("loops", ", ".join(f"{loop} {version}" for loop, version in results.loops.items())),
         ("served with", packages or "nothing else"),
-        ("measured", f"{about['rounds']} × {about['seconds']:g} s, {about['date']}"),
+        ("measured", f"{results.most_rounds()} × {about['seconds']:g} s, {about['date']}"),
         ("load", about["load"]),
         *_disturbed(results),
     ]

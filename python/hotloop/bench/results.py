@@ -22,8 +22,12 @@ FORMAT = 1
 TARGET_BASE = "uvloop"
 
 
-class UnknownFormat(Exception):
-    """A file of results that this version cannot read."""
+# What has to be the same for rounds that were measured at different times.
+SAME = ("machine", "cpus", "seconds", "load", "packages")
+
+
+class UnusableResults(Exception):
+    """A file of results that this version cannot read, or that these rounds cannot be added to."""
 
 
 @dataclass
@@ -48,6 +52,33 @@ class Results:
     def add(self, scenario: str, loop: str, number: int, values: Values) -> None:
         """Keep the *values* of one scenario on one loop in the round *number* (int)."""
         self.rounds.setdefault((scenario, loop), {})[number] = values
+
+    def next_round(self) -> int:
+        """The number (int) of the round that comes after every other."""
+        return 1 + max((number for rounds in self.rounds.values() for number in rounds), default=-1)
+
+    def go_on(self, about: dict[str, Any], base: str, loops: dict[str, str]) -> None:
+        """Make ready for more rounds, with the arguments of the constructor for them.
+
+        Only values of the same round are compared, so scenarios and loops may be others.
+
+        :raises UnusableResults: if they would be measured with something else.
+        """
+        names = ", ".join(
+            [name for name in SAME if self.about.get(name) != about[name]]
+            + (["base"] if self.base != base else [])
+            + [loop for loop in loops if self.loops.get(loop, loops[loop]) != loops[loop]]
+        )
+        if names:
+            raise UnusableResults(
+                f"these rounds cannot be added to the others, for want of the same {names}"
+            )
+        self.loops.update(loops)
+        self.about["date"] = about["date"]
+
+    def most_rounds(self) -> int:
+        """How many rounds (int) the scenarios were measured in, at most."""
+        return max(map(len, self.rounds.values()), default=0)
 
     def scenarios(self) -> list[Scenario]:
         """Those of which something was measured, in the catalogue's order."""
@@ -129,11 +160,11 @@ class Results:
     def from_json(cls, text: str) -> Results:
         """What `as_json` wrote; rows of scenarios that are no more are left out.
 
-        :raises UnknownFormat: if it is something else.
+        :raises UnusableResults: if it is something else.
         """
         document = json.loads(text)
         if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-            raise UnknownFormat("not results of this version's benchmarks")
+            raise UnusableResults("not results of this version's benchmarks")
         results = cls({}, document.pop("base"), document.pop("loops"))
         for row in document.pop("results"):
             if row["scenario"] in BY_NAME:
