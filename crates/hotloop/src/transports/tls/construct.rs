@@ -206,10 +206,7 @@ impl Tls {
             self.app_buffer_updated.take(),
         );
         let error = Some(error).filter(|error| !error.is_none());
-        if self.accepted.take() && error.is_some() {
-            self.accept_failed(py, taken.1.as_ref())?;
-        }
-        self.wake_waiter(py, error)?;
+        self.handshake_ended(py, taken.1.as_ref(), error)?;
         drop(taken);
         self.cancel_timer(py, &self.shutdown_timer)?;
         self.cancel_timer(py, &self.handshake_timer)

@@ -102,7 +102,8 @@ impl Tls {
                 };
                 let exception = error.value(py).clone().into_any();
                 self.fatal_error(protocol, error, message)?;
-                return self.wake_waiter(py, Some(&exception));
+                let transport = self.app_transport.get(py);
+                return self.handshake_ended(py, transport.as_ref(), Some(&exception));
             }
             Err(error) => return Err(error),
         };
@@ -134,7 +135,7 @@ impl Tls {
                 call::call_method1(&app, intern!(py, "connection_made"), &transport)?;
             }
         }
-        self.wake_waiter(py, None)?;
+        self.handshake_ended(py, None, None)?;
         self.do_read(protocol)
     }
 }

@@ -313,9 +313,15 @@ impl Tls {
         Loop::call_soon_native(&this, close.into(), PyTuple::empty(py).into())
     }
 
-    fn wake_waiter(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    /// Tells who waits for the handshake how it ended; `transport` is the program's.
+    fn handshake_ended(
+        &self,
+        py: Python<'_>,
+        transport: Option<&Ref>,
+        error: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         if self.accepted.take() && error.is_some() {
-            self.accept_failed(py, self.app_transport.get(py).as_ref())?;
+            self.accept_failed(py, transport)?;
         }
         let Some(waiter) = self.waiter.take() else {
             return Ok(());
