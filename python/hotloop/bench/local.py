@@ -39,9 +39,9 @@ class Program:
 
 def programs() -> dict[str, Program]:
     """Every program by its name (str)."""
-    from . import callbacks, clients, tasks, trees, waiting
+    from . import callbacks, clients, pairs, tasks, trees, waiting
 
-    modules = (callbacks, tasks, trees, waiting, clients)
+    modules = (callbacks, tasks, trees, waiting, pairs, clients)
     every = [module.PROGRAMS for module in modules]
     return {name: program for some in every for name, program in some.items()}
 
