@@ -47,12 +47,13 @@ def add_reader(loop: asyncio.AbstractEventLoop) -> Run:
             right_end.recv(1)
             right_end.send(b".")
 
-        loop.add_reader(left_end, at_left)
-        loop.add_reader(right_end, at_right)
+        # By number: not every loop takes objects that have one.
+        loop.add_reader(left_end.fileno(), at_left)
+        loop.add_reader(right_end.fileno(), at_right)
         left_end.send(b".")
         loop.run_forever()
-        loop.remove_reader(left_end)
-        loop.remove_reader(right_end)
+        loop.remove_reader(left_end.fileno())
+        loop.remove_reader(right_end.fileno())
 
     return run
 
