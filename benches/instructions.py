@@ -1,9 +1,10 @@
 """Instruction counts of hot paths: a guard against regressions that noise cannot move.
 
 Callgrind counts the instructions of a whole process; that of twice as many operations minus that of
-as many is what the operations cost, without start-up. The counts are recorded by Python version in
-instructions.json; one that is greater than recorded by more than the tolerance is an error. Without
-valgrind, or for a Python that has no record, there is nothing to check, and the output says so.
+as many is what the operations cost, without start-up. Most of them are CPython's, so the counts are
+recorded in instructions.json by the Python's version and compiler; one that is greater than recorded by
+more than the tolerance is an error. Without valgrind, for a Python that has no record, or with hotloop
+not built as it was for the record, there is nothing to check, and the output says so.
 """
 
 from __future__ import annotations
@@ -19,26 +20,38 @@ import sys
 from pathlib import Path
 
 import hotloop
+from hotloop.bench.loops import build
 from hotloop.bench.processes import program
 
 RECORD = Path(__file__).resolve().with_name("instructions.json")
 # Counts vary by what the hash seed and the allocator do; a change of the code is well above it.
 TOLERANCE = 0.02
 
-# The programs (of hotloop.bench.local), and a count of operations that is enough to be steady.
+# How hotloop has to be built.
+BUILD = "release"
+
+# The programs (of hotloop.bench.local), and a count of operations that is enough to be steady. Those
+# that begin with `own_` run with hotloop's tasks.
 PATHS = {
     "call_soon": 20_000,
+    "call_soon_many": 20_000,
     "call_soon_arguments": 20_000,
     "call_later": 20_000,
     "timers_10k": 20_000,
     "sleep0": 20_000,
+    "own_sleep0": 20_000,
     "task": 5_000,
+    "own_task": 5_000,
     "future": 10_000,
     "queue": 5_000,
     "add_reader": 5_000,
     "sock_pair": 2_000,
     "echo_pair": 5_000,
+    "lines_pair": 2_000,
+    "datagram_pair": 5_000,
+    "resolve_literal": 5_000,
 }
+OWN = "own_"
 COLLECTED = re.compile(r"Collected : (\d+)")
 
 
@@ -60,7 +73,10 @@ def main() -> int:
     if shutil.which("valgrind") is None:
         print("instructions: left out, valgrind is not installed")
         return 0
-    version = ".".join(platform.python_version_tuple()[:2])
+    if build() != BUILD:
+        print(f"instructions: left out, hotloop is not built in {BUILD} but {build()}")
+        return 0
+    version = f"{platform.python_version()}, {platform.python_compiler()}"
     records = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     known = records.get(version, {})
     if not known and not options.record:
@@ -104,8 +120,10 @@ def count(name: str, operations: int) -> int:
 def collected(name: str, operations: int) -> int:
     """The instructions (int) of a process that does so many *operations* (int)."""
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-    command += program("local", "--program", name, "--loop", "hotloop")
+    command += program("local", "--program", name.removeprefix(OWN), "--loop", "hotloop")
     command += ["--count", str(operations)]
+    if name.startswith(OWN):
+        command.append("--own-tasks")
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONMALLOC": "pymalloc"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     found = COLLECTED.search(done.stderr)

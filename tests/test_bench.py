@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hotloop.bench import checks, command, load, machine, measurements, ratios
+from hotloop.bench import checks, command, load, loops, machine, measurements, ratios
 from hotloop.bench.catalogue import BY_NAME, SCENARIOS, Served
 from hotloop.bench.local import programs
 from hotloop.bench.loops import LoopNotInstalled, make_loop
@@ -299,7 +299,7 @@ def test_rounds_can_be_added_to_those_of_a_file(tmp_path: Path) -> None:
         ("call_soon", "asyncio"): [0, 1, 2],
         ("sleep0", "asyncio"): [1, 2],
     }
-    assert results.most_rounds() == 3
+    assert results.how_many_rounds() == "1 to 3"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -329,6 +329,35 @@ def test_what_was_measured_is_written_after_every_round(tmp_path: Path) -> None:
     assert kept == [[2], [2, 3]]
 
 
+def test_what_failed_in_an_earlier_run_is_tried_again_in_the_next() -> None:
+    results = invented()
+    results.failures = {("call_soon", "asyncio"): "it broke", ("sleep0", "asyncio"): "it broke"}
+    setting = measurements.Setting(machine.find_load("python"), machine.choose_cpus(), 0.01, 0.0, 9)
+    command.measure_all(results, [BY_NAME["call_soon"]], ["asyncio"], 1, setting, lambda: None)
+    assert results.failures == {("sleep0", "asyncio"): "it broke"}
+    assert list(results.rounds["call_soon", "asyncio"]) == [2]
+
+
+def test_rounds_of_two_days_are_dated_by_both() -> None:
+    results = invented()
+    for day in ("2026-01-01", "2026-01-02", "2026-01-03"):
+        results.go_on({**ABOUT, "date": day}, "uvloop", {"hotloop": "1"})
+    assert results.about["date"] == "2026-01-01 to 2026-01-03"
+
+
+def test_the_version_of_hotloop_says_how_it_was_built() -> None:
+    built = loops.build()
+    assert built in {"checked", "release", "profile-guided"}
+    assert loops.version_of("hotloop").endswith(f" ({built})")
+
+
+def test_numbers_of_a_build_for_tests_are_not_to_be_believed() -> None:
+    results = invented()
+    assert "NOT TO BE BELIEVED" not in as_text(results)
+    results.loops["hotloop"] = "1 (checked)"
+    assert "NOT TO BE BELIEVED" in as_text(results)
+
+
 def test_json_is_read_as_it_was_written() -> None:
     again = Results.from_json(invented().as_json())
     assert again == invented()
@@ -342,6 +371,27 @@ def test_checks_beyond_the_ratios_say_what_is_met() -> None:
     assert (round(floor.found, 3), floor.met) == (1.25, False)
     latency = found["p99 to uvloop's: echo 1 KiB, 10 connections"]
     assert (latency.found, latency.met) == (1.0, True)
+
+
+def test_a_check_with_rounds_on_both_sides_of_its_limit_is_doubtful() -> None:
+    results = invented()
+    results.add("udp", FLOOR, 0, {"cpu_us": 4.0})
+    results.add("udp", FLOOR, 1, {"cpu_us": 4.0})
+    results.add("udp", "hotloop", 0, {"cpu_us": 3.0})
+    results.add("udp", "hotloop", 1, {"cpu_us": 4.8})
+    (found,) = [one for one in checks.checks(results) if "floor" in one.text and "UDP" in one.text]
+    assert (found.found, found.met, found.doubtful) == (pytest.approx(0.975), True, True)
+    assert "met ?     CPU per operation to the floor's: UDP" in as_text(results)
+
+
+@pytest.mark.parametrize(("cpu", "met"), [(11.4, True), (11.6, False)])
+def test_ten_thousand_open_connections_may_cost_each_message_15_percent(
+    cpu: float, met: bool
+) -> None:
+    results = invented()
+    results.add("echo_idle", "hotloop", 0, {"cpu_us": cpu})
+    (found,) = [one for one in checks.checks(results) if "10 000 connections" in one.text]
+    assert (found.found, found.met) == (cpu / 10, met)
 
 
 def test_a_loop_that_is_ahead_of_ours_is_named_and_otherwise_the_nearest() -> None:
@@ -373,6 +423,48 @@ def test_a_page_keeps_what_stands_around_the_results(tmp_path: Path) -> None:
     for drawing in sorted((tmp_path / "benchmarks").iterdir()):
         assert f"](benchmarks/{drawing.name})" in text
         assert ElementTree.parse(drawing).getroot().tag.endswith("svg")
+
+
+def test_a_page_splits_the_cpu_of_servers_into_user_and_system(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    write_page(invented(), page)
+    lines = page.read_text().splitlines()
+    assert any("| CPU µs/op | user | system | p50 µs | p99 | p99.9 |" in line for line in lines)
+    assert any("| hotloop | 125,000 | 10 | 1 | 9 |" in line for line in lines)
+
+
+def test_checks_that_are_not_met_stand_before_the_others(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    write_page(invented(), page)
+    _, _, text = page.read_text().partition("## Beyond the ratios")
+    missed, _, met = text.partition("<details>")
+    assert "- NOT met: CPU per operation to the floor's: echo 1 KiB, 10 connections: 1.25" in missed
+    assert "NOT met" not in met and "- met: p99 to uvloop's: echo 1 KiB, 100 connections" in met
+
+
+def test_what_a_loop_lacks_is_said_in_one_line(tmp_path: Path) -> None:
+    results = invented()
+    for name in ("tls", "tls_16k"):
+        for loop in ("rloop", "zloop"):
+            results.skipped[name, loop] = "not implemented there"
+    assert "left out: tls, tls_16k on rloop, zloop: not implemented there" in as_text(results)
+
+
+def test_everything_in_a_chart_of_ten_loops_is_within_its_frame(tmp_path: Path) -> None:
+    results = invented()
+    for loop in loops.KNOWN:
+        results.loops.setdefault(loop, "1")
+        for name in ("call_soon", "echo"):
+            if (name, loop) not in results.rounds:
+                results.add(name, loop, 0, {"per_second": 5e5})
+    write_page(results, tmp_path / "page.md")
+    for drawing in (tmp_path / "page").iterdir():
+        root = ElementTree.parse(drawing).getroot()
+        texts = [one for one in root.iter() if one.tag.endswith("text")]
+        shown = {one.text for one in texts}
+        assert shown >= set(loops.KNOWN) - {"hotloop", "uvloop"}
+        assert all(0 < float(one.get("x", 0)) < float(root.get("width", 0)) for one in texts)
+        assert all(0 < float(one.get("y", 0)) < float(root.get("height", 0)) for one in texts)
 
 
 def test_every_row_of_a_chart_has_a_line_of_its_own(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """`make wheels` builds with a profile where one can be made, and says why where not."""
 
 import importlib.util
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,6 +51,26 @@ def test_without_a_profile_wheels_are_plain_and_say_so(profile_guided, monkeypat
     wheels = imported("wheels", monkeypatch)
     assert wheels.profile_or_none(sys.executable) is None
     assert "NOT profile-guided: rustc " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("profile", "named"), [(Path("profdata"), "profile-guided"), (None, None)])
+def test_the_library_of_a_profile_guided_wheel_is_named_so(
+    profile_guided, monkeypatch, tmp_path, profile, named
+):
+    monkeypatch.delenv("HOTLOOP_BUILD", raising=False)
+    wheels = imported("wheels", monkeypatch)
+    monkeypatch.setattr(wheels, "DIST", tmp_path)
+    names = []
+
+    def build(command, *, env, **_options):
+        names.append((os.environ if env is None else env).get("HOTLOOP_BUILD"))
+        Path(command[command.index("--out") + 1], "made.whl").touch()
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(wheels.subprocess, "run", build)
+    monkeypatch.setattr(wheels.profile_guided, "maturin_target", list)
+    wheels.build(sys.executable, profile)
+    assert names == [named]
 
 
 def test_a_profile_that_is_there_is_taken(profile_guided):

@@ -73,6 +73,7 @@ def build(python: str, profile: Path | None) -> Path:
         if profile is not None:
             command += profile_guided.maturin_target()
             environment = profile_guided.environment(f"-Cprofile-use={profile}")
+            environment["HOTLOOP_BUILD"] = "profile-guided"
         # Without --compatibility, maturin looks for the lowest manylinux tag that is true.
         honest = [*command, "--interpreter", python]
         if subprocess.run(honest, cwd=ROOT, env=environment, check=False).returncode != 0:

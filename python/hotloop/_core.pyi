@@ -51,6 +51,7 @@ __all__ = [
     "Task",
     "TimerHandle",
     "WritePipeTransport",
+    "__build__",
     "__version__",
     "_after_fork_in_child",
     "_eager_task_factory",
@@ -62,6 +63,7 @@ __all__ = [
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
+__build__: str
 __version__: str
 
 def _after_fork_in_child() -> None: ...

@@ -20,6 +20,9 @@ use crate::socket::Socket;
 use crate::stop::Stop;
 
 const READ_BUFFER: usize = 256 * 1024;
+/// As many connections may wait to be accepted as at the servers that this one is compared with; the
+/// standard library's listener has room for 128, beyond which a client waits a second to try again.
+const BACKLOG: i32 = 2048;
 const STOP_TOKEN: u64 = u64::MAX;
 const LISTENER_TOKEN: u64 = u64::MAX - 1;
 
@@ -92,10 +95,12 @@ fn listen(floor: &Floor) -> std::io::Result<(OwnedFd, Value)> {
     if let Some(path) = &floor.unix {
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
+        rustix::net::listen(&listener, BACKLOG)?;
         return Ok((listener.into(), json!({ "path": path.to_string_lossy() })));
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
+    rustix::net::listen(&listener, BACKLOG)?;
     let port = listener.local_addr()?.port();
     Ok((listener.into(), json!({ "port": port })))
 }

@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -12,6 +13,8 @@ use tempfile::TempDir;
 
 /// Enough for many operations, short enough to run with every change.
 const SHORT: [&str; 4] = ["--duration", "0.05", "--warmup", "0.01"];
+/// Reached only by a connection that the kernel does not take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn echo_on_the_floor_server_finishes_and_sigterm_ends_both_cleanly() {
@@ -54,6 +57,20 @@ fn a_visit_is_over_when_the_server_has_answered_and_closed() {
     let report = result(&load("visit", &address, &SHORT));
     assert!(report["operations"].as_u64().unwrap() > 0, "{report}");
     assert_eq!(report["errors"], 0, "{report}");
+}
+
+#[test]
+fn five_hundred_connections_may_wait_for_the_floor_server_to_accept_them() {
+    let mut floor = Floor::start("floor-echo", &["--once"]);
+    let address = format!("127.0.0.1:{}", floor.line()["port"]);
+    let stopped = Pid::from_child(&floor.process);
+    kill_process(stopped, Signal::STOP).unwrap();
+    // One that found no room would be made only after its first retransmission.
+    let waiting = (0..500)
+        .map(|_| TcpStream::connect_timeout(&address.parse().unwrap(), CONNECT_LIMIT))
+        .collect::<Result<Vec<_>, _>>();
+    kill_process(stopped, Signal::CONT).unwrap();
+    assert_eq!(waiting.unwrap().len(), 500);
 }
 
 #[test]

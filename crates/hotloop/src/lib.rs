@@ -19,6 +19,14 @@ mod transports;
 
 use pyo3::prelude::*;
 
+/// How this library was built, for reports of measurements: `checked` (with the debug assertions), `release`,
+/// or what the builder named it by `$HOTLOOP_BUILD` (tools/wheels.py: `profile-guided`).
+const BUILD: &str = match (cfg!(debug_assertions), option_env!("HOTLOOP_BUILD")) {
+    (true, _) => "checked",
+    (false, Some(named)) => named,
+    (false, None) => "release",
+};
+
 /// The extension module.
 #[pymodule(gil_used = true)]
 mod _core {
@@ -67,6 +75,7 @@ mod _core {
         module.add("ReadPipeTransport", imports.read_pipe_type.bind(py))?;
         module.add("WritePipeTransport", imports.write_pipe_type.bind(py))?;
         module.add("DatagramTransport", imports.datagram_type.bind(py))?;
+        module.add("__build__", BUILD)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

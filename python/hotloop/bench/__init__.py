@@ -12,7 +12,7 @@ results, report        ratios, JSON, the table, the page; charts draws the SVG
 entry, child           the children's side: how they begin, what they say
 callbacks, tasks,      programs that time themselves
 trees, waiting,
-clients
+pairs, clients
 servers, streams, web  programs that are put under load
 load                   the load, in Python, where the native one was not built
 =====================  ==========================================================

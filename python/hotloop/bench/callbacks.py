@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from .local import Prepare, Program, Run
+from .local import Prepare, Program, Run, watched
 
 AT_A_TIME = 1000
 # Timers that a program sets and cancels before it lets the loop run once.
@@ -15,7 +15,7 @@ LATER = 3600.0
 
 
 def call_soon(loop: asyncio.AbstractEventLoop) -> Run:
-    """A callback schedules itself: one iteration, one poll, one handle each."""
+    """A callback schedules itself: one iteration, one handle each."""
 
     def run(count: int) -> None:
         left = count
@@ -156,6 +156,7 @@ def threadsafe(loop: asyncio.AbstractEventLoop) -> Run:
 
 PROGRAMS = {
     "call_soon": Program(call_soon),
+    "call_soon_watched": Program(watched(call_soon)),
     "call_soon_many": Program(call_soon_many, AT_A_TIME),
     "call_soon_arguments": Program(call_soon_arguments),
     "call_later": Program(call_later),

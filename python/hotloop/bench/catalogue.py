@@ -179,12 +179,14 @@ def _tls(name: str, title: str, target: float, size: int) -> Served:
 
 SCENARIOS: tuple[Scenario, ...] = (
     _local(SCHEDULING, "call_soon", "call_soon chain", 4.5, quick=True),
+    _local(SCHEDULING, "call_soon_watched", "call_soon chain, a socket watched", None),
     _local(SCHEDULING, "call_soon_many", "call_soon, 1000 at a time", 1.6),
     _local(SCHEDULING, "call_soon_arguments", "call_soon with 3 arguments", 4.2),
     _local(SCHEDULING, "call_later", "call_later(0) chain", 2.2, quick=True),
     _local(SCHEDULING, "timers_10k", "timer set + cancelled, 10 k others", 3.5, quick=True),
     _local(SCHEDULING, "timers_200k", "timer set + cancelled, 200 k others", None),
     _local(SCHEDULING, "sleep0", "sleep(0)", 2.8, quick=True),
+    _local(SCHEDULING, "sleep0_watched", "sleep(0), a socket watched", None),
     _local(SCHEDULING, "task", "create + await a task", 2.2, quick=True),
     _local(SCHEDULING, "gather", "gather of 100", 1.5),
     _local(SCHEDULING, "future", "future round trip", 2.7, quick=True),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .catalogue import BY_NAME, PER_SECOND, Served, Startup
 from .measurements import FLOOR
-from .ratios import median
+from .ratios import Ratio, spread
 from .results import Results
 
 LOOP = "hotloop"
@@ -22,18 +22,28 @@ class Check:
     """One statement about the results.
 
     :ivar text: what is compared (str).
-    :ivar found: the value (float), the median over the rounds.
-    :ivar limit: what it may be at most (float).
+    :ivar values: the value over the rounds.
+    :ivar limit: what its median may be at most (float).
     """
 
     text: str
-    found: float
+    values: Ratio
     limit: float
 
     @property
+    def found(self) -> float:
+        """The median over the rounds (float)."""
+        return self.values.median
+
+    @property
     def met(self) -> bool:
-        """Whether the value is within its limit."""
+        """Whether the median is within its limit."""
         return self.found <= self.limit
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether some rounds were within the limit and some beyond it."""
+        return self.values.least <= self.limit < self.values.greatest
 
 
 def checks(results: Results) -> list[Check]:
@@ -71,7 +81,7 @@ def _to_floor(results: Results, name: str, limit: float) -> Check | None:
     compared = results.compare(scenario, FLOOR, LOOP, "cpu_us")
     if compared is None:
         return None
-    return Check(f"CPU per operation to the floor's: {scenario.title}", compared.median, limit)
+    return Check(f"CPU per operation to the floor's: {scenario.title}", compared, limit)
 
 
 def _ahead(results: Results) -> list[Check]:
@@ -85,7 +95,7 @@ def _ahead(results: Results) -> list[Check]:
         for loop in results.loops:
             compared = results.compare(scenario, loop, LOOP)
             if loop not in not_compared and compared is not None:
-                rows.append(Check(f"{loop} to {LOOP}: {scenario.title}", compared.median, NOISE))
+                rows.append(Check(f"{loop} to {LOOP}: {scenario.title}", compared, NOISE))
     behind = [check for check in rows if not check.met]
     return behind or sorted(rows, key=lambda check: -check.found)[:1]
 
@@ -100,7 +110,7 @@ def _within(
         for number in one
         if metric in one[number] and other.get(number, {}).get(metric)
     ]
-    return Check(text, median(values), limit) if values else None
+    return Check(text, spread(values), limit) if values else None
 
 
 def _own_tasks(results: Results, name: str, least: float) -> Check | None:
@@ -114,4 +124,4 @@ def _latency(results: Results, scenario: Served) -> Check | None:
     compared = results.compare(scenario, "uvloop", LOOP, "p99_us")
     if compared is None:
         return None
-    return Check(f"p99 to uvloop's: {scenario.title}", compared.median, LATENCY_NOISE)
+    return Check(f"p99 to uvloop's: {scenario.title}", compared, LATENCY_NOISE)

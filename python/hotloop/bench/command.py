@@ -165,7 +165,7 @@ def measure_all(
 ) -> None:
     """Measure every scenario on every one of the *loops* (str), in turns, *rounds* (int) times.
 
-    What fails once is not tried again; everything else goes on.
+    What fails once is not tried again in this run; everything else goes on.
 
     :param keep: called after every round: a run takes long, and may be ended before its time.
     """
@@ -175,6 +175,8 @@ def measure_all(
         for loop in [*loops, *([FLOOR] if has_floor(scenario, setting.load) else [])]
     ]
     progress = Progress(len(turns) * rounds)
+    for scenario, loop in turns:
+        results.try_again(scenario.name, loop)
     first = results.next_round()
     for number in range(first, first + rounds):
         # Every other round goes backwards: no loop always runs on the warmer machine.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,11 +38,31 @@ class Program:
     granularity: int = 1
 
 
+def watched(prepare: Prepare) -> Prepare:
+    """The program that *prepare* makes, while an idle socket is watched, as in every server.
+
+    A loop that watches nothing needs not ask the kernel in every iteration, and some then do not.
+    """
+
+    def prepare_watched(loop: asyncio.AbstractEventLoop) -> Run:
+        ends = socket.socketpair()
+        loop.add_reader(ends[0].fileno(), ends[0].recv, 1)
+        run = prepare(loop)
+
+        def run_watched(count: int) -> None:
+            assert ends[0].fileno() >= 0
+            run(count)
+
+        return run_watched
+
+    return prepare_watched
+
+
 def programs() -> dict[str, Program]:
     """Every program by its name (str)."""
-    from . import callbacks, clients, tasks, trees, waiting
+    from . import callbacks, clients, pairs, tasks, trees, waiting
 
-    modules = (callbacks, tasks, trees, waiting, clients)
+    modules = (callbacks, tasks, trees, waiting, pairs, clients)
     every = [module.PROGRAMS for module in modules]
     return {name: program for some in every for name, program in some.items()}
 

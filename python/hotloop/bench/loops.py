@@ -30,6 +30,9 @@ KNOWN = (
     "aiofastnet+uvloop",
 )
 
+# The build for tests, with every assertion on: nothing that a measurement should be made of.
+CHECKED = "checked"
+
 Factory = Callable[[], asyncio.AbstractEventLoop]
 
 
@@ -89,16 +92,25 @@ def installed() -> list[str]:
 
 
 def version_of(name: str) -> str:
-    """The version of the loop *name* (str), for the report; Python's own for ``asyncio``."""
+    """The version of the loop *name* (str), for the report; Python's own for ``asyncio``.
+
+    Of hotloop also how it was built: numbers of two builds are two things.
+    """
     if name == "asyncio":
         return platform.python_version()
     versions = []
     for module in modules(name):
         try:
-            versions.append(importlib.metadata.version(module))
+            version = importlib.metadata.version(module)
         except importlib.metadata.PackageNotFoundError:
-            versions.append("unknown")
+            version = "unknown"
+        versions.append(f"{version} ({build()})" if module == "hotloop" else version)
     return "+".join(versions)
+
+
+def build() -> str:
+    """How the installed hotloop was built (str): ``release``, ``profile-guided`` or `CHECKED`."""
+    return str(importlib.import_module("hotloop._core").__build__)
 
 
 def modules(name: str) -> Iterator[str]:

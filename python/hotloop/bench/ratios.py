@@ -37,7 +37,14 @@ def ratio(
     :raises ValueError: if the rounds do not match, or there are none.
     """
     pairs = zip(values, base, strict=True)
-    each = [mine / other if higher_is_better else other / mine for mine, other in pairs]
+    return spread([mine / other if higher_is_better else other / mine for mine, other in pairs])
+
+
+def spread(each: Sequence[float]) -> Ratio:
+    """The ratios of the rounds (*each*, floats) as one.
+
+    :raises ValueError: if there are none.
+    """
     if not each:
         raise ValueError("no rounds to compare")
     return Ratio(statistics.median(each), min(each), max(each), len(each))

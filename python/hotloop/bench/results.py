@@ -74,11 +74,18 @@ class Results:
                 f"these rounds cannot be added to the others, for want of the same {names}"
             )
         self.loops.update(loops)
-        self.about["date"] = about["date"]
+        first = self.about["date"].partition(" to ")[0]
+        self.about["date"] = first if first == about["date"] else f"{first} to {about['date']}"
 
-    def most_rounds(self) -> int:
-        """How many rounds (int) the scenarios were measured in, at most."""
-        return max(map(len, self.rounds.values()), default=0)
+    def try_again(self, scenario: str, loop: str) -> None:
+        """Forget that a scenario failed on a loop, or was left out: it is going to be measured."""
+        self.failures.pop((scenario, loop), None)
+        self.skipped.pop((scenario, loop), None)
+
+    def how_many_rounds(self) -> str:
+        """How many rounds the rows were measured in: a number (str), or the least and the greatest."""
+        counts = sorted({len(rounds) for rounds in self.rounds.values()}) or [0]
+        return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
     def scenarios(self) -> list[Scenario]:
         """Those of which something was measured, in the catalogue's order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from .local import Prepare, Program
+from .local import Prepare, Program, watched
 
 SLEEPERS = 100_000
 
@@ -85,6 +85,7 @@ async def sleeps(loop: asyncio.AbstractEventLoop, count: int) -> None:
 
 PROGRAMS = {
     "sleep0": Program(awaiting(sleep0)),
+    "sleep0_watched": Program(watched(awaiting(sleep0))),
     "task": Program(awaiting(task)),
     "gather": Program(awaiting(gather)),
     "future": Program(awaiting(future)),
