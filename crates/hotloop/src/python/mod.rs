@@ -41,7 +41,7 @@ pub(crate) mod thread_end;
 
 pub(crate) use arguments::FastArguments;
 pub(crate) use buffer::Buffer;
-pub(crate) use bytes::filled_bytes;
+pub(crate) use bytes::{copied, filled_bytes};
 pub(crate) use guard::guard;
 pub(crate) use references::{Ref, RefSlot};
 pub(crate) use snapshot::{LastSnapshot, Snapshot};
