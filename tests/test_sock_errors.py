@@ -1,8 +1,11 @@
 """Wrong sockets and wrong arguments for every ``sock_*`` method, in the stdlib's words."""
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
+import sys
 
 import pytest
 
@@ -94,3 +97,32 @@ def test_a_socket_closed_while_a_receive_waits_does_not_disturb_the_loop(loop):
         return await asyncio.sleep(0, "usable")
 
     assert loop.run_until_complete(main()) == "usable"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="`__buffer__` is new in 3.12")
+@pytest.mark.parametrize("method", ["sock_recv_into", "sock_recvfrom_into"])
+def test_a_buffer_that_closes_the_socket_gets_no_bytes_of_another(loop, method):
+    """The number of the descriptor is another socket's when the memory is there."""
+    ours, theirs = socket.socketpair(type=socket.SOCK_DGRAM)
+    other, peer = socket.socketpair()
+    with theirs, other, peer:
+        ours.setblocking(False)
+        number = ours.fileno()
+
+        class Rude:
+            def __buffer__(self, flags):
+                if ours.fileno() >= 0:
+                    ours.close()
+                    os.dup2(other.fileno(), number)
+                return memoryview(bytearray(100))
+
+        theirs.send(b"ours")
+        peer.send(b"secret")
+        more = () if method == "sock_recv_into" else (50,)
+        try:
+            with pytest.raises(OSError) as caught:
+                loop.run_until_complete(getattr(loop, method)(ours, Rude(), *more))
+        finally:
+            os.close(number)
+        assert caught.value.errno == errno.EBADF
+        assert other.recv(100) == b"secret"

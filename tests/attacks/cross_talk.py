@@ -16,13 +16,17 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import itertools
+import linecache
 import random
 import socket
 import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
 
 from attack_program import (
     CERTIFICATE,
@@ -51,6 +55,12 @@ KINDS = {
 }
 
 
+#: A socket's buffer for sending (SO_SNDBUF), so that large writes have to wait.
+SMALL = 4096
+#: Waits, of which one is chosen to be cut: as many as `start_tls` and what comes before it have.
+STEPS = 6
+
+
 class Attack:
     """One run."""
 
@@ -64,6 +74,7 @@ class Attack:
         self.unexpected: list[str] = []
         self.counts: collections.Counter[str] = collections.Counter()
         self.errors: collections.Counter[str] = collections.Counter()
+        self.cancelled_in: collections.Counter[str] = collections.Counter()
         self.break_it = break_it
         self.accepted = 0
         self.servers: set[Echo] = set()
@@ -74,6 +85,33 @@ class Attack:
 
     def secret(self) -> bytes:
         return self.choose.randbytes(LENGTH)
+
+    async def cut(self, kind: Coroutine[Any, Any, None]) -> None:
+        """One of the connections, cancelled in one of its first waits, which by time alone are not all reached."""
+        own = asyncio.current_task()
+        assert own is not None
+        position = self.choose.randrange(STEPS)
+        delay = self.choose.choice([0, 0, self.choose.random() * 0.005])
+
+        def waits(number: int) -> None:
+            if number == position:
+                self.loop.call_later(delay, self.cancel, own, kind)
+
+        await tell_of_waits(kind, waits)
+
+    def cancel(self, task: asyncio.Task[None], kind: Any = None) -> None:
+        """Cancel one of the connections, and note the line of this program in which it waits."""
+        if task.done():
+            return
+        waits = kind or task.get_coro()
+        where = "before it begins"
+        while waits is not None and (frame := getattr(waits, "cr_frame", None)) is not None:
+            waits = waits.cr_await
+            if waits is not None and frame.f_code.co_filename == __file__:
+                line = linecache.getline(__file__, frame.f_lineno).strip()
+                where = f"{frame.f_code.co_name}: {line}"
+        self.cancelled_in[where] += 1
+        task.cancel()
 
     def note(self, error: BaseException) -> None:
         if is_foreign(error):
@@ -97,7 +135,7 @@ class Attack:
             server.sockets[0].getsockname() for server in (plain, tls, upgrading)
         )
         ends = time.monotonic() + seconds
-        calls: list[Callable[[], Awaitable[None]]] = [
+        calls: list[Callable[[], Coroutine[Any, Any, None]]] = [
             getattr(self, f"over_{kind}") for kind in kinds
         ]
         weights = list(kinds.values())
@@ -105,10 +143,11 @@ class Attack:
         async def worker() -> None:
             while time.monotonic() < ends and not self.foreign and not self.unexpected:
                 [kind] = self.choose.choices(calls, weights)
-                task = loop.create_task(kind())
+                chance = self.choose.random()
+                task = loop.create_task(self.cut(kind()) if chance < 0.15 else kind())
                 cancel = None
-                if self.choose.random() < 0.3:  # at whatever it awaits then
-                    cancel = loop.call_later(self.choose.random() * 0.01, task.cancel)
+                if 0.15 <= chance < 0.3:  # at whatever it awaits then
+                    cancel = loop.call_later(self.choose.random() * 0.01, self.cancel, task)
                 await asyncio.wait([task])
                 if cancel is not None:
                     cancel.cancel()
@@ -152,10 +191,12 @@ class Attack:
         reader, writer = await asyncio.wait_for(opening, self.choose.choice([0.002, 5]))
         secret = self.secret()
         stream = Stream(secret)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
         try:
             for _ in range(self.choose.randrange(1, 5)):
                 copies = self.choose.choice([1, 1, 100, 20_000])
                 writer.write(secret * (copies + (stream.offset == 0)))
+                await writer.drain()
                 while stream.offset < copies * LENGTH:
                     data = await asyncio.wait_for(
                         reader.read(65536), self.choose.choice([0.002, 5])
@@ -232,7 +273,9 @@ class Attack:
         with socket.socket() as client:
             client.setblocking(False)
             await self.loop.sock_connect(client, self.plain)
-            await self.loop.sock_sendall(client, secret * 3)
+            # More than the kernel takes at once, sometimes: then it waits.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+            await self.loop.sock_sendall(client, secret * self.choose.choice([3, 3, 100_000]))
             stream = Stream(secret)
             while stream.offset < 2 * LENGTH:
                 receiving = self.loop.sock_recv(client, 1000)
@@ -269,6 +312,24 @@ class Attack:
             self.foreign.append(f"a pair got {data[:40]!r}")
 
 
+@types.coroutine
+def tell_of_waits(
+    coroutine: Coroutine[Any, Any, None], tell: Callable[[int], None]
+) -> Generator[Any, Any, None]:
+    """Await the coroutine, and tell the number of each wait when it begins."""
+    resume, sent = coroutine.send, None
+    for number in itertools.count():
+        try:
+            waited = resume(sent)
+        except StopIteration:
+            return
+        tell(number)
+        try:
+            resume, sent = coroutine.send, (yield waited)
+        except BaseException as error:
+            resume, sent = coroutine.throw, error
+
+
 def main(argv: list[str]) -> int:
     """Run the attack; return the exit status."""
     parser = option_parser(__doc__, "send a byte to a wrong connection now and then")
@@ -286,7 +347,8 @@ def main(argv: list[str]) -> int:
         loop.run_until_complete(attack.all_ended(before))
     faults = [*attack.foreign[:5], *attack.unexpected[:5], *left]
     seen = {"foreign": len(attack.foreign), "accepted": attack.accepted, **attack.counts}
-    return finish(arguments, faults, **seen, errors=attack.errors)
+    places = {"errors": attack.errors, "cancelled in": attack.cancelled_in}
+    return finish(arguments, faults, **seen, **places)
 
 
 if __name__ == "__main__":

@@ -49,9 +49,8 @@ class Attack:
         self.spare: list[asyncio.AbstractEventLoop] = []
         self.kinds: collections.Counter[str] = collections.Counter()
 
-    def send(self, count: int) -> None:
-        """The other thread."""
-        choose = random.Random(self.choose.random())
+    def send(self, count: int, choose: random.Random) -> None:
+        """The other thread, with choices of its own: two that share them do not repeat them."""
         for _ in range(count):
             self.armed.acquire()
             time.sleep(
@@ -69,7 +68,9 @@ class Attack:
         signal.signal(signal.SIGINT, self.interrupted)
         # Signals of the process go to this thread.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        thread = threading.Thread(target=self.send, args=(count,), daemon=True)
+        thread = threading.Thread(
+            target=self.send, args=(count, random.Random(self.choose.random())), daemon=True
+        )
         thread.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for number in range(count):

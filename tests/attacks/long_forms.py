@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 #: Seconds of a round of an attack that can be repeated.
 ROUND = 60.0
 #: Rounds of interrupts, of random faults in each scenario, of forks, and of threads, that take about a minute.
-INTERRUPTS, FAULTS_FACTOR, FORKS, THREADS = 10_000, 20, 1000, 1000
+INTERRUPTS, FAULTS_FACTOR, FORKS, THREADS = 10_000, 10, 1000, 1000
 #: TLS connections that take about a minute.
 CLOSINGS = 5_000
 #: How many times as long as planned a round may take, and seconds on top: beyond, it counts as one that hangs.

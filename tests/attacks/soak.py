@@ -117,7 +117,7 @@ class Soak:
         kinds = [self.over_tcp, self.over_tcp, self.over_unix, self.over_tls, self.over_udp]
         kinds += [self.timers, self.timers, self.threads]
         while time.monotonic() < self.ends:
-            kind = self.choose.choice(kinds) if self.choose.random() > 0.005 else self.child
+            kind = self.choose.choice(kinds) if self.choose.random() > 0.02 else self.child
             task = loop.create_task(kind())
             cancel = None
             if self.choose.random() < 0.2:
@@ -128,7 +128,9 @@ class Soak:
             self.counts[kind.__name__] += 1
             if self.leak:
                 self.leaked.append(b"x" * 1_000_000)
-            if not task.cancelled() and (error := task.exception()) is not None:
+            if task.cancelled():
+                self.counts["cancelled"] += 1
+            elif (error := task.exception()) is not None:
                 if not isinstance(error, EXPECTED):
                     raise error
                 self.counts[type(error).__name__] += 1

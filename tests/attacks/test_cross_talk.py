@@ -13,19 +13,25 @@ from helpers import run_attack
 
 pytestmark = pytest.mark.hotloop_only
 
-#: What each run has of its own: an engine of TLS, if one is chosen, and options.
+#: Where connections were cancelled, among others.
+PLACES = [
+    *("over_unix: await", "over_protocol: await", "over_streams: reader, writer = await"),
+    *(".sock_connect(", ".sock_sendall(", "wait_for(receiving,", "exchange: await"),
+]
+TLS_PLACES = ["over_tls: await", ".start_tls("]
+#: What each run has of its own: an engine of TLS, if one is chosen; options; where it has to cancel.
 RUNS = {
-    "everything": (None, []),
-    "native_tasks": (None, ["--native-tasks"]),
-    "tls_direct": ("direct", ["--only", "tls", "--only", "start_tls"]),
-    "tls_bio": ("bio", ["--only", "tls", "--only", "start_tls", "--native-tasks"]),
+    "everything": (None, [], PLACES),
+    "native_tasks": (None, ["--native-tasks"], PLACES),
+    "tls_direct": ("direct", ["--only", "tls", "--only", "start_tls"], TLS_PLACES),
+    "tls_bio": ("bio", ["--only", "tls", "--only", "start_tls", "--native-tasks"], TLS_PLACES),
 }
 SECONDS = float(os.environ.get("HOTLOOP_CROSS_TALK_SECONDS", "10")) / len(RUNS)
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_no_connection_sees_a_byte_of_another(attack_seed, attack_seconds, monkeypatch, run):
-    engine, options = RUNS[run]
+    engine, options, places = RUNS[run]
     if engine is not None:
         monkeypatch.setenv("HOTLOOP_TLS", engine)
     status, result, errors = run_attack(
@@ -34,6 +40,8 @@ def test_no_connection_sees_a_byte_of_another(attack_seed, attack_seconds, monke
     assert status == 0, result
     assert result["accepted"] > 10
     assert result["cancelled"] > 1
+    cancelled_in = " ".join(result["cancelled in"])
+    assert [place for place in places if place not in cancelled_in] == []
     assert not errors
 
 

@@ -8,14 +8,19 @@ is left, and the same loop then does the same work without a fault. Needs an ext
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import errno
+import functools
 import gc
 import os
 import random
 import socket
+import ssl
+import tempfile
 
 import pytest
+from attack_program import CERTIFICATE
 
 import helpers
 from hotloop import _core
@@ -32,6 +37,10 @@ EXPECTED = (OSError, asyncio.IncompleteReadError, ExceptionGroup)
 #: Ends an exchange that hangs; no exchange takes a hundredth of it.
 LIMIT_SECONDS = 20
 BIG = 300_000
+#: What ends a TLS connection on any loop if the other end is not watched.
+HANDSHAKE_SECONDS = 3
+#: The share of the planned faults that must have come about: a run with a fault may make fewer calls than one without.
+MOST_OF_THEM = 0.9
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +55,7 @@ class Broken(Exception):
     """The exception handler was called: the exchange cannot be expected to go on."""
 
 
-async def over_streams(address):
+async def over_streams(address, server_tls=None, client_tls=None):
     answering = set()
 
     async def answer(reader, writer):
@@ -66,7 +75,7 @@ async def over_streams(address):
     if isinstance(address, str):
         server = await asyncio.start_unix_server(answer, address, **named)
     else:
-        server = await asyncio.start_server(answer, *address, **named)
+        server = await asyncio.start_server(answer, *address, **(server_tls or {}), **named)
     writer = None
     try:
         await server.start_serving()
@@ -74,7 +83,8 @@ async def over_streams(address):
         if isinstance(address, str):
             reader, writer = await asyncio.open_unix_connection(where, limit=2 * BIG)
         else:
-            reader, writer = await asyncio.open_connection(*where, limit=2 * BIG)
+            tls = {"server_hostname": "localhost", **client_tls} if client_tls else {}
+            reader, writer = await asyncio.open_connection(*where, limit=2 * BIG, **tls)
         writer.writelines([b"a", b"b\n"])
         assert await reader.readexactly(3) == b"AB\n"
         writer.write(b"c" * BIG)
@@ -82,7 +92,7 @@ async def over_streams(address):
         assert len(await reader.readuntil(b"\n")) == BIG + 1
         if writer.can_write_eof():
             writer.write_eof()
-        await reader.read()
+            await reader.read()
     finally:
         server.close()
         if writer is not None:
@@ -93,6 +103,14 @@ async def over_streams(address):
             task.cancel()
         if answering:
             await asyncio.wait(answering)
+
+
+async def over_tls():
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(CERTIFICATE)
+    client = ssl.create_default_context(cafile=CERTIFICATE)
+    timeout = {"ssl_handshake_timeout": HANDSHAKE_SECONDS}
+    await over_streams(("127.0.0.1", 0), {"ssl": server, **timeout}, {"ssl": client, **timeout})
 
 
 async def over_sockets():
@@ -125,6 +143,48 @@ async def over_sockets():
         async with asyncio.TaskGroup() as group:
             group.create_task(loop.sock_sendall(client, b"x" * BIG))
             group.create_task(receive())
+
+
+async def over_files():
+    """sendfile(2), and a sleep that epoll cannot measure."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    with ours, theirs, tempfile.TemporaryFile() as file:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        file.write(b"x" * BIG)
+        file.flush()
+
+        async def receive():
+            received = 0
+            while received < BIG:
+                count = await loop.sock_recv_into(theirs, bytearray(65536))
+                assert count
+                received += count
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(receive())
+            assert await loop.sock_sendfile(ours, file, 0, None) == BIG
+        await asyncio.sleep(0.0003)
+
+
+async def over_messages():
+    """Datagrams by the methods of sockets."""
+    loop = asyncio.get_running_loop()
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as ours,
+        socket.socket(type=socket.SOCK_DGRAM) as theirs,
+    ):
+        for each in (ours, theirs):
+            each.setblocking(False)
+            each.bind(("127.0.0.1", 0))
+        async with asyncio.TaskGroup() as group:
+            receiving = group.create_task(loop.sock_recvfrom(theirs, 100))
+            await asyncio.sleep(0)
+            await loop.sock_sendto(ours, b"x", theirs.getsockname())
+        assert receiving.result() == (b"x", ours.getsockname())
+        await loop.sock_sendto(theirs, b"yz", ours.getsockname())
+        assert await loop.sock_recvfrom_into(ours, bytearray(10)) == (2, theirs.getsockname())
 
 
 class Datagrams(asyncio.DatagramProtocol):
@@ -216,7 +276,10 @@ async def over_pipes():
 SCENARIOS = {
     "tcp": lambda path: over_streams(("127.0.0.1", 0)),
     "unix": lambda path: over_streams(f"{path}/socket"),
+    "tls": lambda path: over_tls(),
     "sockets": lambda path: over_sockets(),
+    "files": lambda path: over_files(),
+    "messages": lambda path: over_messages(),
     "datagrams": lambda path: over_datagrams(),
     "pipes": lambda path: over_pipes(),
 }
@@ -263,25 +326,37 @@ async def settle():
         await asyncio.sleep(0)
 
 
-def open_descriptors(loop):
-    """Count them, when everything that is garbage has been closed."""
+def open_descriptors(loop, expected=None):
+    """Count them, when everything that is garbage has been closed.
+
+    If they are to be so many and are not, handshakes that go on are waited for.
+    """
     gc.collect()
     helpers.run_once(loop)
     helpers.run_once(loop)
-    return len(os.listdir("/proc/self/fd"))
+    count = len(os.listdir("/proc/self/fd"))
+    if expected in (None, count):
+        return count
+    loop.run_until_complete(asyncio.sleep(HANDSHAKE_SECONDS))
+    return open_descriptors(loop)
 
 
 def check(loop, make, what):
-    """Run with the planned fault, then once more without; the second time must succeed."""
+    """Run with the planned fault, then once more without; the second time must succeed.
+
+    Return what the first raised, and how often it made each call.
+    """
     try:
         error = attempt(loop, make)
     except OSError as refused:  # the wait for events itself
         error = refused
     finally:
+        seen = _core._faults_seen()
         _core._faults_disarm()
     assert error is None or isinstance(error, (*EXPECTED, Broken)), (what, error)
     again = attempt(loop, make)
     assert again is None, (what, again)
+    return error, seen
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -299,18 +374,34 @@ def test_every_call_may_fail_at_every_position(name, tmp_path):
         assert attempt(loop, make) is None
         seen = _core._faults_seen()
         before = open_descriptors(loop)
-        tried = 0
+        tried = came = 0
         for call, count in seen.items():
             errors = [*_core._faults_errors(call), None]
             for position in range(count):
                 for error in errors:
                     _core._faults_arm(call, position, error)
-                    check(loop, make, (call, position, error))
+                    _, calls = check(loop, make, (call, position, error))
                     tried += 1
+                    came += calls[call] > position
         assert tried > 20
-        assert open_descriptors(loop) == before
+        assert came >= MOST_OF_THEM * tried
+        assert open_descriptors(loop, before) == before
     finally:
         loop.close()
+
+
+def test_every_call_that_can_fail_is_made_by_a_scenario(tmp_path):
+    loop = helpers.new_loop()
+    try:
+        made = collections.Counter()
+        for name, scenario in SCENARIOS.items():
+            _core._faults_disarm()
+            assert attempt(loop, functools.partial(scenario, tmp_path)) is None, name
+            made += collections.Counter(_core._faults_seen())
+    finally:
+        loop.close()
+    # Those of making a loop have a test of their own.
+    assert {call for call in _core._faults_seen() if not made[call]} == {"epoll_create", "eventfd"}
 
 
 @pytest.mark.parametrize("call", ["epoll_create", "eventfd", "epoll_add"])
@@ -393,10 +484,13 @@ def test_faults_at_random(name, tmp_path, attack_seed, attack_rounds):
     try:
         assert attempt(loop, make) is None
         before = open_descriptors(loop)
+        failed = 0
         for _ in range(attack_rounds(100)):
             seed = choose.getrandbits(32)
             _core._faults_scatter(seed, choose.choice([1_000, 20_000, 100_000]))
-            check(loop, make, seed)
-        assert open_descriptors(loop) == before
+            error, _ = check(loop, make, seed)
+            failed += error is not None
+        assert failed
+        assert open_descriptors(loop, before) == before
     finally:
         loop.close()

@@ -16,6 +16,7 @@ def test_the_parents_connections_survive_every_child(attack_seed, attack_rounds,
     )
     assert status == 0, (result, errors)
     assert sum(result["counts"].values()) == rounds
+    assert set(result["counts"]) == {"in_callback", "between_runs", "in_thread"}
     assert not errors
 
 

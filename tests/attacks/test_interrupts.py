@@ -16,6 +16,7 @@ def test_interrupts_are_delivered_once_and_lose_nothing(attack_seed, attack_roun
     )
     assert status == 0, result
     assert result["sent"] == result["handled"] == count
+    assert set(result["kinds"]) == {"idle", "busy", "tasks", "sockets", "closing"}
     assert not errors
 
 

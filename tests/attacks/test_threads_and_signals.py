@@ -16,6 +16,7 @@ def test_no_post_signal_or_child_is_lost(attack_seed, attack_rounds, task_option
     )
     assert status == 0, result
     assert sum(result["counts"].values()) == rounds
+    assert len(result["counts"]) == 5
     assert not errors
 
 

@@ -51,7 +51,7 @@ pub use resolver::{Found, Lookup, LookupFailed, Question, Resolver};
 pub use sleep_state::SleepState;
 pub use socket::{
     Family, accept, connect, family, is_tcp, keeps_messages, local_address, peer_address, recv,
-    recv_from, recv_uninit, send, send_to, send_vectored, set_nodelay, shutdown_write,
+    recv_from, recv_uninit, send, send_file, send_to, send_vectored, set_nodelay, shutdown_write,
     stream_socket, take_error,
 };
 pub use timers::Timers;

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use rustix::fs::sendfile;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
@@ -90,7 +91,7 @@ pub fn send_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usi
 /// sendto(2); `EINVAL` for an unnamed Unix address, `EAFNOSUPPORT` for [`Address::Other`], `ENAMETOOLONG` for a Unix
 /// name over 108 bytes.
 pub fn send_to(fd: BorrowedFd<'_>, buf: &[u8], address: &Address) -> io::Result<usize> {
-    faults::check(Call::Send)?;
+    faults::check_retried(Call::Send)?;
     let sent = match address {
         Address::V4(to) => retry_on_intr(|| net::sendto(fd, buf, SEND, to)),
         Address::V6(to) => retry_on_intr(|| net::sendto(fd, buf, SEND, to)),
@@ -101,6 +102,23 @@ pub fn send_to(fd: BorrowedFd<'_>, buf: &[u8], address: &Address) -> io::Result<
         Address::Other => Err(Errno::AFNOSUPPORT),
     };
     Ok(sent?)
+}
+
+/// Send up to `count` bytes of `file` from `offset` on; returns the number that was taken, 0 at the end of the file. The
+/// file's own position stays where it is.
+///
+/// # Errors
+/// sendfile(2); `WouldBlock` if the socket's buffer is full, `Interrupted` if a signal came before the first byte,
+/// `EINVAL` for a file that cannot be mapped.
+pub fn send_file(
+    fd: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    mut offset: u64,
+    count: usize,
+) -> io::Result<usize> {
+    faults::check(Call::Sendfile)?;
+    let most = faults::limit(Call::Sendfile, count);
+    Ok(sendfile(fd, file, Some(&mut offset), most)?)
 }
 
 /// Accept one connection; the new socket is non-blocking and closed on exec. The address is that of the peer.
@@ -121,6 +139,7 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<Address>)> {
 /// # Errors
 /// socket(2): `EMFILE` and `ENFILE`, `EAFNOSUPPORT`.
 pub fn stream_socket(family: Family) -> io::Result<OwnedFd> {
+    faults::check(Call::Socket)?;
     let (family, protocol) = match family {
         Family::V4 => (AddressFamily::INET, Some(ipproto::TCP)),
         Family::V6 => (AddressFamily::INET6, Some(ipproto::TCP)),

@@ -1,7 +1,7 @@
 //! The socket calls over real sockets: bytes, addresses, flags and errors.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::io::{ErrorKind, IoSlice, Write};
+use std::io::{ErrorKind, IoSlice, Seek, Write};
 use std::mem::MaybeUninit;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -9,8 +9,8 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use hotloop_reactor::{
     Address, Events, Interest, Poller, Token, UnixName, accept, is_tcp, local_address,
-    peer_address, recv, recv_from, recv_uninit, send, send_to, send_vectored, set_nodelay,
-    shutdown_write, take_error,
+    peer_address, recv, recv_from, recv_uninit, send, send_file, send_to, send_vectored,
+    set_nodelay, shutdown_write, take_error,
 };
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::{Errno, FdFlags, fcntl_getfd};
@@ -66,6 +66,19 @@ fn a_full_socket_would_block_and_a_closed_peer_is_a_broken_pipe() {
     );
     let error = send_vectored(near.as_fd(), &[IoSlice::new(b"x")]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn a_file_is_sent_from_an_offset_and_keeps_its_own_position() {
+    let (near, far) = UnixStream::pair().unwrap();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"0123456789").unwrap();
+    let sent = |offset| send_file(far.as_fd(), file.as_fd(), offset, 4).unwrap();
+    assert_eq!((sent(2), sent(8), sent(10)), (4, 2, 0));
+    let mut buffer = [0; 16];
+    assert_eq!(recv(near.as_fd(), &mut buffer).unwrap(), 6);
+    assert_eq!(&buffer[..6], b"234589");
+    assert_eq!(file.stream_position().unwrap(), 10);
 }
 
 #[test]

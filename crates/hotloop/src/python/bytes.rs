@@ -1,4 +1,5 @@
-//! A `bytes` object that the kernel fills: made as large as asked for, and shrunk to what came (as `socket.recv` does).
+//! A `bytes` object that the kernel fills: made as large as asked for, and shrunk to what came (as `socket.recv` does);
+//! and copies of bytes that may be too large.
 
 use std::ffi::c_int;
 use std::io;
@@ -43,4 +44,18 @@ pub(crate) fn filled_bytes(
         _PyBytes_Resize(&raw mut object, count as ffi::Py_ssize_t);
         Ok(Ok(Ref::from_new(py, object)?))
     }
+}
+
+/// A copy of what a program wants to have sent, which can be larger than what is left of the memory: Rust's own copying
+/// ends the process then.
+///
+/// # Errors
+/// `MemoryError`.
+pub(crate) fn copied(bytes: &[u8]) -> PyResult<Vec<u8>> {
+    let mut copy = Vec::new();
+    match copy.try_reserve_exact(bytes.len()) {
+        Ok(()) => copy.extend_from_slice(bytes),
+        Err(_) => return Err(pyo3::exceptions::PyMemoryError::new_err(())),
+    }
+    Ok(copy)
 }

@@ -23,8 +23,9 @@
 //!   unwinding its stack (up to 3.13). A thread that runs a loop is not unwound at all ([`thread_end`]); for others, the
 //!   hot calls go through [`raw`], which stops the unwinding before it reaches other frames.
 //! - **A8 descriptors.** A bare number is borrowed as a descriptor only if it is not negative, and while the object
-//!   that owns it is held (A2). Python code can close it all the same: what is borrowed goes into system calls alone,
-//!   which answer `EBADF` then, as `os.read` would.
+//!   that owns it is held (A2). Python code can close it all the same, and the number be another's then: so the owner is
+//!   asked for it after the last code of a program that can run before the call, and what is borrowed goes into system
+//!   calls alone. Another thread that closes it meanwhile gets what `os.read` would give.
 
 pub(crate) mod arguments;
 pub(crate) mod buffer;
@@ -41,7 +42,7 @@ pub(crate) mod thread_end;
 
 pub(crate) use arguments::FastArguments;
 pub(crate) use buffer::Buffer;
-pub(crate) use bytes::filled_bytes;
+pub(crate) use bytes::{copied, filled_bytes};
 pub(crate) use guard::guard;
 pub(crate) use references::{Ref, RefSlot};
 pub(crate) use snapshot::{LastSnapshot, Snapshot};

@@ -1,5 +1,7 @@
 //! The bytes that a reader holds: appended at the end, taken from the front, without moving what stays.
 
+use std::collections::TryReserveError;
+
 /// What is kept of the memory when the buffer is empty, in bytes: enough for a stream of lines, little enough for
 /// thousands of idle connections.
 const KEPT: usize = 4096;
@@ -19,14 +21,19 @@ impl ReadBuffer {
     }
 
     /// Appends a copy of `data`.
-    pub(super) fn extend(&mut self, data: &[u8]) {
+    ///
+    /// # Errors
+    /// If there is no memory for it: what has come before is as it was.
+    pub(super) fn extend(&mut self, data: &[u8]) -> Result<(), TryReserveError> {
         // Moving pays only where it frees at least as much as it moves, so that each byte is moved once on average.
         let full = self.memory.capacity() - self.memory.len() < data.len();
         if full && self.start > self.memory.len() / 2 {
             self.memory.drain(..self.start);
             self.start = 0;
         }
+        self.memory.try_reserve(data.len())?;
         self.memory.extend_from_slice(data);
+        Ok(())
     }
 
     /// Takes `count` bytes, or all that there are, from the front.

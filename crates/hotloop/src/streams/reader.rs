@@ -8,7 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use pyo3::exceptions::{PyAssertionError, PyNotImplementedError, PyRuntimeError};
+use pyo3::exceptions::{PyAssertionError, PyMemoryError, PyNotImplementedError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyString, PyTuple, PyType};
@@ -420,8 +420,8 @@ impl Reader {
 
     fn extend(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
         let Some(shared) = self.shared(py) else {
-            self.buffer.borrow_mut().extend(data);
-            return Ok(());
+            let extended = self.buffer.borrow_mut().extend(data);
+            return extended.map_err(|_| PyMemoryError::new_err(()));
         };
         let data = make::bytes(py, data)?;
         call::call_method1(&shared, intern!(py, "extend"), &data.into()).map(drop)
@@ -453,7 +453,11 @@ impl Reader {
             )
         };
         let mut buffer = ReadBuffer::default();
-        buffer.extend(bytes);
+        if buffer.extend(bytes).is_err() {
+            let copy = shared.clone_ref(py);
+            drop(self.shared.replace(Some(shared))); // they stay where they are
+            return Some(copy);
+        }
         self.buffer.replace(buffer);
         None
     }

@@ -5,9 +5,10 @@
 //! limit is left.
 
 use std::cell::{Cell, RefCell};
+use std::collections::TryReserveError;
 
 use pyo3::Borrowed;
-use pyo3::exceptions::{PyStopAsyncIteration, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyStopAsyncIteration, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyTuple};
@@ -203,9 +204,12 @@ fn all(
     loop {
         let count = reader.with_bytes(py, |bytes| {
             let count = bytes.len().min(reader.limit());
-            blocks.borrow_mut().extend_from_slice(&bytes[..count]);
-            count
+            let mut blocks = blocks.borrow_mut();
+            blocks.try_reserve(count)?;
+            blocks.extend_from_slice(&bytes[..count]);
+            Ok::<_, TryReserveError>(count)
         });
+        let count = count.map_err(|_| PyMemoryError::new_err(()))?;
         if count == 0 && !reader.is_eof() && !resumed {
             return Ok(Step::Wait("read"));
         }

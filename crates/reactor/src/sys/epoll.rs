@@ -99,6 +99,7 @@ impl Selector {
 
     /// Wait until the set has something to report; false when `nanos` passed first.
     fn poll_self(&self, nanos: u64) -> io::Result<bool> {
+        faults::check(Call::Poll)?;
         let mut this = [PollFd::from_borrowed_fd(self.epoll.as_fd(), PollFlags::IN)];
         Ok(poll(&mut this, Some(&timespec(nanos)))? > 0)
     }

@@ -243,13 +243,7 @@ fn attempt<'py>(
     socket: &Bound<'py, PyAny>,
     kind: Kind,
 ) -> PyResult<Bound<'py, PyAny>> {
-    // A method of the socket finds its descriptor itself.
-    let fd = if matches!(kind, Kind::Method(..)) {
-        -1
-    } else {
-        fileno(socket)?
-    };
-    match kind.try_once(socket, fd)? {
+    match kind.try_once(socket)? {
         Some(result) => Ok(result.into_bound(slf.py())),
         None => wait(slf, socket, kind),
     }

@@ -152,8 +152,9 @@ impl Operation {
             }
             // The socket may have been closed since the event, and its number be another's: ask again, as asyncio does.
             let socket = operation.socket.bind(py);
-            let tried = super::fileno(&socket)
-                .and_then(|fd| operation.kind.try_once(&socket, fd))
+            let tried = operation
+                .kind
+                .try_once(&socket)
                 .and_then(|done| match done {
                     None => this.get().rearm(py, fd).map(|()| None),
                     done => Ok(done),
@@ -202,19 +203,18 @@ impl Kind {
     }
 
     /// One attempt: the result, or `None` if it would block.
-    pub(super) fn try_once(&self, socket: &Bound<'_, PyAny>, fd: RawFd) -> PyResult<Option<Ref>> {
+    ///
+    /// The socket is asked for its descriptor last: to get at the memory of an object can run its `__buffer__` (3.12),
+    /// which may close the socket, and the number be another's then.
+    pub(super) fn try_once(&self, socket: &Bound<'_, PyAny>) -> PyResult<Option<Ref>> {
         let py = socket.py();
-        if let Self::Method(name, args) = self {
-            let args = args.bind(py).cast::<PyTuple>()?.to_owned();
-            return by_method(socket, name, args);
-        }
-        if fd < 0 {
-            return Err(os_error(py, &Errno::BADF.into()));
-        }
-        // SAFETY: A8: the caller or the operation holds the socket whose descriptor this is.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         match self {
+            Self::Method(name, args) => {
+                let args = args.bind(py).cast::<PyTuple>()?.to_owned();
+                by_method(socket, name, args)
+            }
             Self::Receive(size) => {
+                let fd = descriptor(socket)?;
                 let fill = |memory: &mut [_]| reactor::recv_uninit(fd, memory);
                 settle(py, filled_bytes(py, *size, fill)?, Ok)
             }
@@ -222,7 +222,7 @@ impl Kind {
                 let Ok(mut memory) = Buffer::write(&buffer.bind(py)) else {
                     return by_method(socket, "recv_into", make::tuple(py, [buffer.bind(py)])?);
                 };
-                let received = reactor::recv_uninit(fd, memory.memory());
+                let received = reactor::recv_uninit(descriptor(socket)?, memory.memory());
                 drop(memory);
                 settle(py, received, |count| number(py, count))
             }
@@ -232,7 +232,7 @@ impl Kind {
                     return Err(PyMemoryError::new_err(()));
                 }
                 memory.resize(*size, 0);
-                let received = reactor::recv_from(fd, &mut memory);
+                let received = reactor::recv_from(descriptor(socket)?, &mut memory);
                 settle(py, received, |(count, sender)| {
                     let sender = address::sender_to_python(py, sender.as_ref())?;
                     pair(py, bytes(py, &memory[..count])?, sender)
@@ -248,7 +248,7 @@ impl Kind {
                     let args = make::tuple(py, [buffer.bind(py).to_owned(), size])?;
                     return by_method(socket, "recvfrom_into", args);
                 };
-                let received = reactor::recv_from(fd, target);
+                let received = reactor::recv_from(descriptor(socket)?, target);
                 drop(memory);
                 settle(py, received, |(count, sender)| {
                     let sender = address::sender_to_python(py, sender.as_ref())?;
@@ -257,7 +257,7 @@ impl Kind {
             }
             Self::SendAll(buffer, sent) => {
                 let data = buffer.bytes();
-                match reactor::send(fd, &data[sent.get()..]) {
+                match reactor::send(descriptor(socket)?, &data[sent.get()..]) {
                     Ok(count) => sent.set(sent.get() + count),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Err(os_error(py, &error)),
@@ -265,17 +265,22 @@ impl Kind {
                 Ok((sent.get() == data.len()).then(|| none(py)))
             }
             Self::SendTo(data, to) => {
-                let sent = reactor::send_to(fd, Buffer::read(&data.bind(py))?.bytes(), to);
+                let buffer = Buffer::read(&data.bind(py))?;
+                let sent = reactor::send_to(descriptor(socket)?, buffer.bytes(), to);
+                drop(buffer);
                 settle(py, sent, |count| number(py, count))
             }
-            Self::Accept => settle(py, reactor::accept(fd), |(descriptor, peer)| {
-                pair(
-                    py,
-                    socket_of_accepted(socket, descriptor)?.into(),
-                    address::sender_to_python(py, peer.as_ref())?,
-                )
-            }),
-            Self::Connect(address) => match reactor::take_error(fd) {
+            Self::Accept => {
+                let accepted = reactor::accept(descriptor(socket)?);
+                settle(py, accepted, |(descriptor, peer)| {
+                    pair(
+                        py,
+                        socket_of_accepted(socket, descriptor)?.into(),
+                        address::sender_to_python(py, peer.as_ref())?,
+                    )
+                })
+            }
+            Self::Connect(address) => match reactor::take_error(descriptor(socket)?) {
                 Ok(None) => Ok(Some(none(py))),
                 Ok(Some(error)) => {
                     let text = format!("Connect call failed {}", address.bind(py).str()?);
@@ -286,13 +291,22 @@ impl Kind {
                 }
                 Err(error) => Err(os_error(py, &error)),
             },
-            Self::SendFile(job) => match job.send(py, fd)? {
+            Self::SendFile(job) => match job.send(py, descriptor(socket)?)? {
                 Some(total) => Ok(Some(make::number(py, total.cast_signed())?.into())),
                 None => Ok(None),
             },
-            Self::Method(..) => Ok(None), // answered above
         }
     }
+}
+
+/// The descriptor that the socket has now.
+fn descriptor<'a>(socket: &'a Bound<'_, PyAny>) -> PyResult<BorrowedFd<'a>> {
+    let fd = super::fileno(socket)?;
+    if fd < 0 {
+        return Err(os_error(socket.py(), &Errno::BADF.into()));
+    }
+    // SAFETY: A8: the caller holds the socket whose descriptor this is.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 /// One attempt by a method of the socket, which also says what is wrong with an argument.

@@ -8,10 +8,11 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
+use hotloop_reactor as reactor;
 use pyo3::exceptions::PyConnectionError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use rustix::fs::{SeekFrom, seek, sendfile};
+use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use crate::errors::os_error;
@@ -65,12 +66,12 @@ impl SendFile {
                 return Ok(Some(self.sent.get()));
             }
             let fd = self.descriptor(py)?;
-            let mut offset = self.offset.get();
+            let offset = self.offset.get();
             // The file may have to be read from a disk: other threads can run meanwhile.
             let outcome = py.detach(|| {
                 // SAFETY: A8, as in `set_position`; whoever closes a file that is being sent gets what the kernel says.
                 let file = unsafe { BorrowedFd::borrow_raw(fd) };
-                sendfile(socket, file, Some(&mut offset), wanted as usize)
+                reactor::send_file(socket, file, offset, wanted as usize)
             });
             match outcome {
                 Ok(0) => return Ok(Some(self.sent.get())), // the end of the file
@@ -82,15 +83,15 @@ impl SendFile {
                         return Ok(None);
                     }
                 }
-                Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
-                Err(error) => return Err(self.failure(py, error)),
+                Err(error) if waits(&error) => return Ok(None),
+                Err(error) => return Err(self.failure(py, &error)),
             }
         }
     }
 
     /// Before the first byte: try another way. In the middle of it: what happened.
-    fn failure(&self, py: Python<'_>, error: Errno) -> PyErr {
-        let error_of_kernel = os_error(py, &io::Error::from(error));
+    fn failure(&self, py: Python<'_>, error: &io::Error) -> PyErr {
+        let error_of_kernel = os_error(py, error);
         if self.sent.get() == 0 {
             return py
                 .import(intern!(py, "asyncio.exceptions"))
@@ -98,9 +99,9 @@ impl SendFile {
                 .and_then(|class| class.call1(("os.sendfile call failed",)))
                 .map_or_else(|error| error, PyErr::from_value);
         }
-        if error == Errno::NOTCONN && self.waited.get() {
-            let lost =
-                PyConnectionError::new_err(("socket is not connected", error.raw_os_error()));
+        let code = Errno::NOTCONN.raw_os_error();
+        if error.raw_os_error() == Some(code) && self.waited.get() {
+            let lost = PyConnectionError::new_err(("socket is not connected", code));
             lost.set_cause(py, Some(error_of_kernel));
             return lost;
         }
@@ -111,4 +112,12 @@ impl SendFile {
         let file = self.file.bind(py);
         super::fileno(&file)
     }
+}
+
+/// Whether the kernel took nothing, and will later.
+fn waits(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }

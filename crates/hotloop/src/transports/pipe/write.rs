@@ -12,7 +12,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyType};
 use crate::errors::os_error;
 use crate::event_loop::{Loop, Watcher};
 use crate::imports::Imports;
-use crate::python::{Buffer, Ref, RefSlot, call};
+use crate::python::{Buffer, Ref, RefSlot, call, copied};
 use crate::transports::flow::Controlled;
 use crate::transports::object::{self, Described, FlowControlSlots, State};
 use crate::transports::reports::{self, polling};
@@ -166,7 +166,9 @@ impl WritePipe {
         data: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let queued = if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-            self.write_bytes(transport, bytes.as_bytes(), |_| Piece::Bytes(data.into()))?
+            self.write_bytes(transport, bytes.as_bytes(), |_| {
+                Ok(Piece::Bytes(data.into()))
+            })?
         } else {
             self.write_buffer(transport, data)?
         };
@@ -194,7 +196,9 @@ impl WritePipe {
             Err(error) => return self.write_failed(transport, error).map(|()| false),
         };
         let bytes = buffer.bytes();
-        self.write_bytes(transport, bytes, |sent| Piece::Copy(bytes[sent..].into()))
+        self.write_bytes(transport, bytes, |sent| {
+            Ok(Piece::Copy(copied(&bytes[sent..])?.into()))
+        })
     }
 
     /// Writes what the kernel takes now and queues the rest; returns whether the queue has grown. `piece` makes what
@@ -203,7 +207,7 @@ impl WritePipe {
         &self,
         transport: &Bound<'_, PyAny>,
         bytes: &[u8],
-        piece: impl FnOnce(usize) -> Piece,
+        piece: impl FnOnce(usize) -> PyResult<Piece>,
     ) -> PyResult<bool> {
         if bytes.is_empty() {
             return Ok(false);
@@ -213,7 +217,8 @@ impl WritePipe {
             return self.count_lost_write(py).map(|()| false);
         };
         if !self.queue.borrow().is_empty() {
-            self.queue.borrow_mut().push(piece(0));
+            let piece = piece(0)?;
+            self.queue.borrow_mut().push(piece);
             return Ok(true);
         }
         let sent = match reactor::write_pipe(fd, bytes) {
@@ -225,8 +230,17 @@ impl WritePipe {
                 return self.write_failed(transport, error).map(|()| false);
             }
         };
+        let rest = match piece(sent) {
+            Ok(rest) => rest,
+            Err(error) if sent == 0 => return Err(error),
+            Err(error) => {
+                // What is read must not go on behind a hole.
+                self.write_failed(transport, error.clone_ref(py))?;
+                return Err(error);
+            }
+        };
         self.watch_for_room(transport)?;
-        match piece(sent) {
+        match rest {
             whole @ Piece::Bytes(_) => self.queue.borrow_mut().push_partly(whole, sent),
             rest @ Piece::Copy(_) => self.queue.borrow_mut().push(rest),
         }

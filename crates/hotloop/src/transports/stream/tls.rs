@@ -93,7 +93,7 @@ impl Stream {
             "Cannot call write() after write_eof()",
             "unable to write; sendfile is in progress",
         )?;
-        let rest = |sent: usize| Piece::Copy(records.get(sent..).unwrap_or_default().into());
+        let rest = |sent: usize| Ok(Piece::Copy(records.get(sent..).unwrap_or_default().into()));
         if self.write_bytes(transport, records, rest, more)? {
             self.maybe_pause_protocol(transport)
         } else {

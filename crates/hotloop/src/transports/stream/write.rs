@@ -11,7 +11,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use crate::errors::{OrRaise, os_error};
 use crate::event_loop::Watcher;
 use crate::imports::imports;
-use crate::python::{Buffer, Ref};
+use crate::python::{Buffer, Ref, copied};
 
 use crate::transports::flow::Controlled;
 use crate::transports::reports;
@@ -62,7 +62,7 @@ impl Stream {
         let queued = if data.is_exact_instance_of::<PyBytes>() {
             // SAFETY: A2: the caller holds the object during the call.
             let bytes = unsafe { bytes_of(data.as_ptr()) };
-            self.write_bytes(transport, bytes, |_| Piece::Bytes(data.into()), false)?
+            self.write_bytes(transport, bytes, |_| Ok(Piece::Bytes(data.into())), false)?
         } else {
             self.write_buffer(transport, data)?
         };
@@ -91,7 +91,7 @@ impl Stream {
         self.write_bytes(
             transport,
             bytes,
-            |sent| Piece::Copy(bytes[sent..].into()),
+            |sent| Ok(Piece::Copy(copied(&bytes[sent..])?.into())),
             false,
         )
     }
@@ -102,7 +102,7 @@ impl Stream {
         &self,
         transport: &Bound<'_, PyAny>,
         bytes: &[u8],
-        piece: impl FnOnce(usize) -> Piece,
+        piece: impl FnOnce(usize) -> PyResult<Piece>,
         more: bool,
     ) -> PyResult<bool> {
         if bytes.is_empty() {
@@ -113,7 +113,8 @@ impl Stream {
         }
         let hold = self.may_hold(transport.py(), bytes.len(), more);
         if self.is_held() {
-            self.queue.borrow_mut().push(piece(0));
+            let piece = piece(0)?;
+            self.queue.borrow_mut().push(piece);
             return if hold {
                 Ok(false)
             } else {
@@ -121,11 +122,12 @@ impl Stream {
             };
         }
         if !self.queue.borrow().is_empty() {
-            self.queue.borrow_mut().push(piece(0));
+            let piece = piece(0)?;
+            self.queue.borrow_mut().push(piece);
             return Ok(true);
         }
         if hold {
-            return self.hold(transport, piece(0)).map(|()| false);
+            return self.hold(transport, piece(0)?).map(|()| false);
         }
         let Some(fd) = self.fd() else {
             return Ok(false);
@@ -141,7 +143,17 @@ impl Stream {
                     .map(|()| false);
             }
         };
-        match piece(sent) {
+        let rest = match piece(sent) {
+            Ok(rest) => rest,
+            Err(error) if sent == 0 => return Err(error),
+            Err(error) => {
+                // The stream must not go on behind a hole.
+                let copy = error.clone_ref(transport.py());
+                self.fatal_error(transport, copy, WRITE_FAILED)?;
+                return Err(error);
+            }
+        };
+        match rest {
             whole @ Piece::Bytes(_) => self.queue.borrow_mut().push_partly(whole, sent),
             rest @ Piece::Copy(_) => self.queue.borrow_mut().push(rest),
         }

@@ -8,7 +8,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use crate::imports::imports;
 use crate::python::make::Words;
-use crate::python::{Buffer, Ref};
+use crate::python::{Buffer, Ref, copied};
 use crate::transports::stream::Stream;
 
 use super::read::RECORD;
@@ -37,7 +37,7 @@ impl Plain {
         let text = if data.is_exact_instance_of::<PyBytes>() {
             Text::Bytes(data.into())
         } else {
-            Text::Copy(Buffer::read(data)?.bytes().to_vec())
+            Text::Copy(copied(Buffer::read(data)?.bytes())?)
         };
         Ok(Self { text, start: 0 })
     }
