@@ -130,6 +130,28 @@ async def test_an_idle_connection_keeps_no_received_bytes(loop, monkeypatch):
         assert server.transport.get_read_buffer_size() == 0
 
 
+async def test_connections_share_the_description_of_their_cipher(loop, tls_engine):
+    """`SSLObject.cipher()` makes three objects each time: 175 bytes for each connection."""
+    async with connected("tls") as first, connected("tls") as second:
+        ends = (first.ours, first.theirs, second.ours, second.theirs)
+        ciphers = [end.transport.get_extra_info("cipher") for end in ends]
+        assert ciphers == [end.transport.get_extra_info("ssl_object").cipher() for end in ends]
+        assert all(cipher is ciphers[0] for cipher in ciphers)
+
+
+async def test_the_answer_of_a_class_with_its_own_cipher_is_what_the_program_gets(loop, tls_engine):
+    class Own(ssl.SSLObject):
+        def cipher(self):
+            return answer
+
+    context = client_tls()
+    context.sslobject_class = Own
+    for answer in (["a list"], ("with", ["one"]), (), None):
+        client = Recorder()
+        async with server_of(client, ssl=context):
+            assert client.transport.get_extra_info("cipher") is answer
+
+
 async def test_the_protocol_has_the_attributes_that_libraries_look_at(loop):
     async with connected("tls") as pair:
         protocol = pair.transport._ssl_protocol

@@ -5,6 +5,7 @@ import gc
 import random
 import socket
 import weakref
+from fractions import Fraction
 
 import pytest
 
@@ -111,6 +112,25 @@ async def test_marks_are_those_of_asyncio(loop):
         assert transport.get_write_buffer_limits() == (250, 1000)
         assert transport.get_read_buffer_limits() == (10, 40)
         assert transport.get_read_buffer_size() == 0
+
+
+async def test_a_mark_may_be_any_number(loop):
+    """The documentation speaks of values, not of ints: half a limit is often a float."""
+    client = Recorder()
+    async with server_of(client):
+        transport = client.transport
+        for low, high in ((8192.0, 32768.0), (0, float("inf")), (1, 1 << 70), (1, Fraction(5))):
+            transport.set_write_buffer_limits(high=high, low=low)
+            transport.set_read_buffer_limits(high=high, low=low)
+        with pytest.raises(TypeError):
+            transport.set_write_buffer_limits(high="5", low="1")
+        # Paused at the mark: with 100 bytes waiting, it is above 99.5 and not yet at 100.5.
+        transport._test__append_write_backlog(bytes(100))
+        transport.set_write_buffer_limits(high=100.5, low=0)
+        assert "pause" not in client.events
+        transport.set_write_buffer_limits(high=99.5, low=0)
+        assert "pause" in client.events
+        assert transport._ssl_protocol._app_writing_paused
 
 
 async def test_close_flushes_what_waits(loop):

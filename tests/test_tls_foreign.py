@@ -114,6 +114,23 @@ async def test_start_tls_over_a_foreign_transport(loop):
         await client.wait("lost")
 
 
+async def test_the_records_of_one_call_leave_in_one_write(loop):
+    async with over_foreign_transports() as (server, client):
+        whole = b""
+        for write, data in (
+            (client.transport.write, bytes(200_000)),
+            (client.transport.writelines, [b"head", bytes(100_000), bytearray(b"tail")] * 2),
+            (client.transport.write, memoryview(b"small")),
+        ):
+            client.below.held_back = []
+            write(data)
+            (records,) = client.below.held_back
+            client.below.held_back = None
+            loop.call_soon(server.below.feed, records)
+            whole += b"".join(data) if isinstance(data, list) else bytes(data)
+        assert await server.received(len(whole)) == whole
+
+
 @pytest.mark.parametrize("kind", [bytes, bytearray])
 @pytest.mark.parametrize("nested", [b"small", bytearray(b"small"), bytes(400_000)])
 async def test_what_is_written_in_the_middle_of_a_large_write_comes_after_it(loop, kind, nested):

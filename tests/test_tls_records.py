@@ -7,12 +7,14 @@ import ssl
 
 import pytest
 
-from helpers import Echo, Recorder, server_tls
+from helpers import LOOP_NAME, Echo, Recorder, server_tls
 from tls_peer import client_of, server_of
 
 pytestmark = pytest.mark.usefixtures("tls_engine")
 
 RECORD = 16 * 1024
+# What TLS 1.3 adds to the plain text of a record: its type and AES-GCM's tag.
+OVERHEAD = 17
 
 
 class Buffered(Recorder, asyncio.BufferedProtocol):
@@ -145,12 +147,55 @@ async def peer_end(peer):
     return b""
 
 
-async def test_one_write_leaves_in_records_of_the_full_size(loop):
+async def record_lengths(peer, count):
+    """The lengths of the plain text in the next records, `count` bytes in all."""
+    data, lengths = b"", []
+    while sum(lengths) < count:
+        data += await asyncio.get_running_loop().sock_recv(peer.sock, 1 << 20)
+        while len(data) >= 5 and len(data) >= 5 + int.from_bytes(data[3:5], "big"):
+            record, data = data[:5], data[5 + int.from_bytes(data[3:5], "big") :]
+            lengths.append(int.from_bytes(record[3:], "big") - OVERHEAD)
+    assert not data
+    return lengths
+
+
+@pytest.mark.hotloop_only  # asyncio makes a record of each piece
+async def test_a_write_leaves_in_full_records_and_small_pieces_share_one(loop):
     client = Recorder()
     async with server_of(client) as peer:
-        message = bytes(3 * RECORD)
-        client.transport.write(message)
-        assert await peer.receive(len(message)) == message
+        client.transport.write(bytes(3 * RECORD + 5))
+        assert await record_lengths(peer, 3 * RECORD + 5) == [RECORD, RECORD, RECORD, 5]
+        client.transport.writelines([b"head", b"", bytearray(100), b"tail"])
+        assert await record_lengths(peer, 108) == [108]
+
+
+async def test_records_that_came_one_by_one_are_delivered_together(loop):
+    class Pieces(Recorder):
+        lengths = ()
+
+        def data_received(self, data):
+            self.lengths += (len(data),)
+            super().data_received(data)
+
+    server = Pieces()
+    async with client_of(server) as peer:
+        await peer.handshake()
+        await peer.send(b"x")
+        await server.received(1)
+        transport = server.transport
+        transport.set_read_buffer_limits(high=10_000_000)
+        most = (256 * 1024, 256 * 1024, 128 * 1024) if LOOP_NAME == "hotloop" else (40 * RECORD,)
+        for count, expected in ((20, (20,)), (40 * RECORD, most)):
+            server.lengths = ()
+            transport.pause_reading()
+            piece = bytes(count // 20)
+            records = b"".join(peer.records(piece) for _ in range(20))
+            await peer.send_raw(records)
+            while transport.get_read_buffer_size() < len(records):
+                await asyncio.sleep(0)
+            transport.resume_reading()
+            await server.received(count)
+            assert server.lengths == expected
 
 
 async def test_small_pieces_of_writelines_arrive_in_order_with_large_ones(loop):

@@ -114,6 +114,27 @@ async def test_a_session_can_be_resumed(loop, version):
         assert again.transport.get_extra_info("ssl_object").session_reused
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_client_takes_up_the_session_that_its_context_gives(loop, version):
+    class Remembering(ssl.SSLContext):
+        session = None
+
+        def wrap_bio(self, *args, **named):
+            return super().wrap_bio(*args, session=self.session, **named)
+
+    client_context = Remembering(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.load_verify_locations(CERTIFICATE)
+    client_context.maximum_version = version
+    server_context = server_tls()
+    for reused in (False, True):
+        async with secured(server_context, client_context) as (client, server):
+            client.transport.write(b"tickets come first")
+            assert await client.received(18) == b"tickets come first"
+            for end in (client, server):
+                assert end.transport.get_extra_info("ssl_object").session_reused == reused
+            client_context.session = client.transport.get_extra_info("ssl_object").session
+
+
 async def test_a_server_name_callback_may_switch_the_context(loop):
     first, second = server_tls(), server_tls()
     asked = []

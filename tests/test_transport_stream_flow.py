@@ -1,5 +1,8 @@
 """Flow control: the marks, ``pause_writing`` and ``resume_writing``, the size of the queue."""
 
+import sys
+from fractions import Fraction
+
 import pytest
 
 from helpers import Recorder, connected
@@ -43,6 +46,28 @@ async def test_marks_in_the_wrong_order_are_refused(loop, link, marks):
         with pytest.raises(ValueError, match=r"^high \(.*\) must be >= low \(.*\) must be >= 0$"):
             pair.transport.set_write_buffer_limits(**marks)
         assert pair.transport.get_write_buffer_limits() == (16384, 65536)
+
+
+@pytest.mark.parametrize("high", [32768.0, float("inf"), 1 << 70, Fraction(5)])
+async def test_a_mark_may_be_any_number(loop, link, high):
+    async with link(theirs=Stalled) as pair:
+        pair.transport.set_write_buffer_limits(high=high, low=0.0)
+        assert pair.transport.get_write_buffer_limits()[0] == 0
+        pair.transport.write(BIG)
+        assert ("pause" in pair.ours.events) == (high < len(BIG))
+        pair.theirs.transport.resume_reading()
+        await pair.theirs.received(len(BIG))
+        if high < len(BIG):
+            await pair.ours.wait("resume")
+
+
+@pytest.mark.hotloop_only
+async def test_a_mark_that_is_no_int_is_given_back_in_whole_bytes(loop):
+    async with connected() as pair:
+        pair.transport.set_write_buffer_limits(high=40.5, low=True)
+        assert repr(pair.transport.get_write_buffer_limits()) == "(1, 40)"
+        pair.transport.set_write_buffer_limits(high=float("inf"), low=0)
+        assert pair.transport.get_write_buffer_limits() == (0, 2 * sys.maxsize + 1)
 
 
 async def test_pause_comes_from_inside_write_and_only_once(loop, link):

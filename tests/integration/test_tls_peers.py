@@ -142,6 +142,27 @@ async def test_a_renegotiation_that_the_client_of_openssl_asks_for_is_refused(lo
         assert b"no renegotiation" in await process.stderr.read()
 
 
+@pytest.mark.parametrize("command", [b"r\n", b"R\n"], ids=["plain", "with a certificate"])
+async def test_a_renegotiation_that_the_server_of_openssl_asks_for_is_served(
+    loop, openssl, command
+):
+    """What is written meanwhile waits for it."""
+    client = Recorder()
+    async with s_server(openssl, client, "-tls1_2", "-state") as process:
+        client.transport.write(b"before\n")
+        await process.stdout.readuntil(b"before\n")
+        process.stdin.write(command)
+        await process.stderr.readuntil(b"SSL_accept:SSLv3/TLS write hello request\n")
+        for number in range(20):
+            client.transport.write(b"%d" % number * 1000)
+        client.transport.write(b"after\n")
+        await process.stderr.readuntil(b"SSL_accept:SSLv3/TLS read client hello\n")
+        await process.stdout.readuntil(b"19" * 1000 + b"after\n")
+        process.stdin.write(b"answer\n")
+        assert await client.received(7) == b"answer\n"
+        assert client.transport.get_write_buffer_size() == 0
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_session_is_taken_up_again_by_the_client_of_openssl(
     loop, openssl, version, tmp_path

@@ -5,10 +5,13 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyInt, PyString, PyTuple};
 
 use crate::python::Ref;
 use crate::python::make::{self, Words};
+
+/// So many answers of `cipher()` are kept for other connections: more than an OpenSSL has.
+const MOST_CIPHERS: usize = 256;
 
 pub(crate) struct Names {
     /// `_ssl._SSLSocket` and `_ssl._SSLContext`: the types inside `ssl.SSLObject` and behind `ssl.SSLContext`.
@@ -41,6 +44,8 @@ pub(crate) struct Names {
     pub(crate) high_water_write: usize,
     /// Whether `is_closing()` of the program's transport also asks the one under it (3.14, late 3.13).
     pub(crate) closing_follows_transport: bool,
+    /// The answers of `cipher()` that connections have, each under itself: a dict.
+    ciphers: Py<PyDict>,
     /// `asyncio.exceptions.TimeoutError` and `CancelledError`.
     pub(crate) timeout_error: Ref,
     pub(crate) cancelled_error: Ref,
@@ -110,6 +115,30 @@ impl Names {
         let class = self.certificate_error.bind(py);
         error.matches(py, class).unwrap_or(false)
     }
+
+    /// An answer of `SSLObject.cipher()`, or the equal one that another connection has: each is made anew, and would be
+    /// kept as long as its connection.
+    pub(crate) fn shared_cipher<'py>(
+        &self,
+        cipher: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let is_plain = |part: Bound<'_, PyAny>| {
+            part.is_exact_instance_of::<PyString>() || part.is_exact_instance_of::<PyInt>()
+        };
+        // A program's own class may answer anything: that is neither hashed nor kept.
+        match cipher.cast_exact::<PyTuple>() {
+            Ok(parts) if parts.iter().all(is_plain) => {}
+            _ => return Ok(cipher),
+        }
+        let known = self.ciphers.bind(cipher.py());
+        if let Some(shared) = known.get_item(&cipher)? {
+            return Ok(shared);
+        }
+        if known.len() < MOST_CIPHERS {
+            known.set_item(&cipher, &cipher)?;
+        }
+        Ok(cipher)
+    }
 }
 
 fn load(py: Python<'_>) -> PyResult<Names> {
@@ -151,6 +180,7 @@ fn load(py: Python<'_>) -> PyResult<Names> {
         closing_follows_transport: sslproto
             .getattr("SSLProtocol")?
             .hasattr("_is_transport_closing")?,
+        ciphers: make::dict(py)?.unbind(),
         timeout_error: of(&exceptions, "TimeoutError")?,
         cancelled_error: of(&exceptions, "CancelledError")?,
     })

@@ -138,7 +138,7 @@ pub(super) fn set_high_water<'py, S: Controlled>(
     slf: Slf<'_, 'py>,
     value: Slf<'_, 'py>,
 ) -> PyResult<()> {
-    state::<S>(&slf).flow().set_high(value.extract()?);
+    state::<S>(&slf).flow().set_high(mark(&value, f64::floor)?);
     Ok(())
 }
 
@@ -147,6 +147,22 @@ pub(super) fn set_low_water<'py, S: Controlled>(
     slf: Slf<'_, 'py>,
     value: Slf<'_, 'py>,
 ) -> PyResult<()> {
-    state::<S>(&slf).flow().set_low(value.extract()?);
+    state::<S>(&slf).flow().set_low(mark(&value, f64::floor)?);
     Ok(())
+}
+
+/// A mark in whole bytes, of any number that asyncio takes for one. Sizes are whole, so a fraction decides nothing once
+/// it is rounded the right way, and no size reaches what is too large for a `usize`.
+pub(super) fn mark(value: &Bound<'_, PyAny>, round: fn(f64) -> f64) -> PyResult<usize> {
+    value
+        .extract()
+        .or_else(|error: PyErr| match value.extract::<f64>() {
+            Ok(number) if number >= 0.0 => Ok(saturated(round(number))),
+            _ => Err(error),
+        })
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // what is wanted: it ends at the limits of the type
+fn saturated(number: f64) -> usize {
+    number as usize
 }

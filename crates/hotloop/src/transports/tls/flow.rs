@@ -7,6 +7,7 @@ use pyo3::types::PyString;
 
 use crate::python::make;
 use crate::tls::names;
+use crate::transports::flow::mark;
 use crate::transports::reports::Named;
 use crate::transports::stream::Stream;
 
@@ -126,7 +127,9 @@ pub(super) fn set_marks(
         low,
         make::size(py, default / 1024)?,
     ))?;
-    let (high, low): (usize, usize) = computed.extract()?;
+    let (high, low): (Bound<'_, PyAny>, Bound<'_, PyAny>) = computed.extract()?;
+    // Paused at the mark, not above it: a fraction more is a byte more.
+    let (high, low) = (mark(&high, f64::ceil)?, mark(&low, f64::floor)?);
     flow.set_low(low);
     flow.set_high(high);
     Ok(())

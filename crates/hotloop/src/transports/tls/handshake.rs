@@ -123,7 +123,7 @@ impl Tls {
         let extra = extra.cast::<PyDict>()?;
         extra.set_item(intern!(py, "peercert"), certificate)?;
         let cipher = object.call_method0(intern!(py, "cipher"))?;
-        extra.set_item(intern!(py, "cipher"), cipher)?;
+        extra.set_item(intern!(py, "cipher"), names(py)?.shared_cipher(cipher)?)?;
         let compression = object.call_method0(intern!(py, "compression"))?;
         extra.set_item(intern!(py, "compression"), compression)?;
         extra.set_item(intern!(py, "ssl_object"), object)?;
