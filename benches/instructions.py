@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hotloop
@@ -83,16 +84,17 @@ def main() -> int:
         print(f"instructions: left out, nothing is recorded for Python {version} (--record)")
         return 0
     failed = False
-    for name in options.only or PATHS:
-        try:
-            counted = count(name, PATHS[name])
-        except NotCounted as error:
-            print(f"{name:20} failed: {error}")
-            failed = True
-            continue
-        failed |= not compare(name, counted, known.get(name), recording=options.record)
-        if options.record:
-            known[name] = counted
+    names = options.only or list(PATHS)
+    # Other processes change no count, so there may be as many as processors.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, counted in zip(names, pool.map(try_to_count, names), strict=True):
+            if isinstance(counted, NotCounted):
+                print(f"{name:20} failed: {counted}", flush=True)
+                failed = True
+                continue
+            failed |= not compare(name, counted, known.get(name), recording=options.record)
+            if options.record:
+                known[name] = counted
     if options.record:
         records[version] = dict(sorted(known.items()))
         text = json.dumps(dict(sorted(records.items())), indent=2)
@@ -104,12 +106,23 @@ def main() -> int:
 def compare(name: str, counted: int, recorded: int | None, *, recording: bool) -> bool:
     """Print one line; whether the count (int) is within the tolerance of what is *recorded*."""
     if recorded is None:
-        print(f"{name:20} {counted:7,} instructions, not recorded before")
+        print(f"{name:20} {counted:7,} instructions, not recorded before", flush=True)
         return True
     change = counted / recorded - 1
     word = "as recorded" if abs(change) <= TOLERANCE else "MORE" if change > 0 else "less"
-    print(f"{name:20} {counted:7,} instructions, {recorded:,} recorded: {change:+.1%}, {word}")
+    print(
+        f"{name:20} {counted:7,} instructions, {recorded:,} recorded: {change:+.1%}, {word}",
+        flush=True,
+    )
     return recording or change <= TOLERANCE
+
+
+def try_to_count(name: str) -> int | NotCounted:
+    """The instructions (int) of one operation of the path *name* (str), or why there is no count."""
+    try:
+        return count(name, PATHS[name])
+    except NotCounted as error:
+        return error
 
 
 def count(name: str, operations: int) -> int:
