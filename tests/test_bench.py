@@ -286,6 +286,20 @@ def test_only_values_of_the_same_round_are_compared() -> None:
     assert found == ratios.Ratio(1.25, 1.2, 1.3, 2)
 
 
+def test_a_disturbed_measurement_counts_only_where_there_is_no_other() -> None:
+    results = invented()
+    echo = BY_NAME["echo"]
+    for loop, rate, stolen in (("hotloop", 9.0, 0.0), ("uvloop", 1.0, 0.5)):
+        results.add("echo", loop, 2, {"per_second": rate, "stolen": stolen})
+    assert results.compare(echo, "hotloop", "uvloop") == ratios.Ratio(1.25, 1.2, 1.3, 2)
+    assert results.median("echo", "uvloop", "per_second") == 1e5
+
+    for number in (0, 1):
+        del results.rounds["echo", "uvloop"][number]
+    assert results.compare(echo, "hotloop", "uvloop") == ratios.Ratio(9, 9, 9, 1)
+    assert results.median("echo", "uvloop", "per_second") == 1
+
+
 def test_rounds_can_be_added_to_those_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     options = ["--seconds", "0.05", "--load", "python", "--json", str(path), "--rounds"]

@@ -13,7 +13,9 @@ PER_SECOND = "per_second"
 MILLISECONDS = "milliseconds"
 BYTES = "bytes"
 CPU_MICROSECONDS = "cpu_us"
+# Which part of the CPUs a measurement did without, and how much of it makes a disturbed one.
 STOLEN = "stolen"
+MOST_STOLEN = 0.03
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .catalogue import BY_NAME, PER_SECOND, Served, Startup
 from .measurements import FLOOR
 from .ratios import Ratio, spread
-from .results import Results
+from .results import Results, comparable
 
 LOOP = "hotloop"
 # What is within this factor is not told apart: the noise of a quiet machine.
@@ -106,9 +106,7 @@ def _within(
     """The first scenario's value divided by the second's, round by round."""
     one, other = (results.rounds.get((name, LOOP), {}) for name in names)
     values = [
-        one[number][metric] / other[number][metric]
-        for number in one
-        if metric in one[number] and other.get(number, {}).get(metric)
+        one[number][metric] / other[number][metric] for number in comparable(metric, one, other)
     ]
     return Check(text, spread(values), limit) if values else None
 

@@ -19,6 +19,7 @@ from typing import Any
 from .catalogue import (
     BYTES,
     MILLISECONDS,
+    MOST_STOLEN,
     PER_SECOND,
     STOLEN,
     Local,
@@ -33,9 +34,7 @@ from .processes import HERE, ChildFailed, Server, Skipped, program, run_to_end
 # The bare servers of the load generator, which stand in for a loop.
 FLOOR = "floor"
 
-# A measurement that got less of its CPU than this is repeated, a few times at most; and so is one that
-# waits, if other machines took more than the rest of the CPUs.
-UNDISTURBED_SHARE = 0.97
+# A disturbed measurement is repeated, until there were so many.
 ATTEMPTS = 3
 STARTS = 5
 # Connections that are open before memory is looked at, so that what there is once is there.
@@ -100,10 +99,14 @@ def local(scenario: Local, loop: str, setting: Setting) -> Values:
         def attempt() -> dict[str, Any]:
             return run_to_end(command, environment=environment)
 
+        def busy_attempt() -> dict[str, Any]:
+            values = attempt()
+            return {**values, STOLEN: max(0.0, 1 - float(values["cpu_share"]))}
+
         if scenario.waits:
             best = least_disturbed(attempt, setting.cpus)
         else:
-            best = first_undisturbed(attempt, lambda values: 1 - float(values["cpu_share"]))
+            best = first_undisturbed(busy_attempt)
     names = (PER_SECOND, "cpu_us", "user_us", STOLEN)
     return {name: float(best[name]) for name in names if name in best}
 
@@ -121,21 +124,16 @@ def least_disturbed(attempt: Callable[[], dict[str, Any]], cpus: Cpus) -> dict[s
         values[STOLEN] = (stolen_seconds(cpus) - stolen) / taken / (1 if cpus.shared else 2)
         return values
 
-    return first_undisturbed(watched, lambda values: float(values[STOLEN]))
+    return first_undisturbed(watched)
 
 
-def first_undisturbed(
-    attempt: Callable[[], dict[str, Any]], lost: Callable[[dict[str, Any]], float]
-) -> dict[str, Any]:
-    """What the first of a few attempts gave that was not disturbed, or the least disturbed one.
-
-    :param lost: the part (float) of the CPUs that an attempt did without, of what it gave.
-    """
+def first_undisturbed(attempt: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the first of a few attempts gave that was not disturbed, by its `STOLEN`, or the least disturbed."""
     best = attempt()
     for _ in range(ATTEMPTS - 1):
-        if lost(best) <= 1 - UNDISTURBED_SHARE:
+        if best[STOLEN] <= MOST_STOLEN:
             break
-        best = min(best, attempt(), key=lost)
+        best = min(best, attempt(), key=lambda values: float(values[STOLEN]))
     return best
 
 

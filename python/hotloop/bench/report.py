@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import charts
-from .catalogue import CPU_MICROSECONDS, GROUPS, STOLEN, Scenario, Served
+from .catalogue import CPU_MICROSECONDS, GROUPS, MOST_STOLEN, STOLEN, Scenario, Served
 from .checks import LATENCY_NOISE, NOISE, Check, checks
 from .loops import CHECKED
 from .measurements import FLOOR
@@ -141,12 +141,13 @@ def _head(results: Results) -> str:
         f"\n\nNumbers are ratios to {results.base} in the same round: the median, with the least "
         "and the greatest where there is room for them. Above 1 is better. `floor` is a bare "
         "server without Python; `–` was not measured. *By CPU* compares what an operation costs the "
-        "server's process: where other machines take time it says more than the throughput."
+        "server's process: where other machines take time it says more than the throughput. "
+        "Measurements that others disturbed count only where there is no other."
     )
 
 
 def _disturbed(results: Results) -> list[tuple[str, str]]:
-    """What other machines took from the CPUs while the loads ran, if the system says it."""
+    """What others took from the CPUs, where it is known."""
     shares = [
         values[STOLEN]
         for rounds in results.rounds.values()
@@ -155,8 +156,9 @@ def _disturbed(results: Results) -> list[tuple[str, str]]:
     ]
     if not shares:
         return []
-    text = f"median {median(shares):.1%}, at most {max(shares):.0%} of a measurement under load"
-    return [("taken by other machines", text)]
+    disturbed = sum(share > MOST_STOLEN for share in shares) / len(shares)
+    text = f"more than {MOST_STOLEN:.0%} of the CPUs in {disturbed:.0%} of the measurements, at most {max(shares):.0%}"
+    return [("taken by others", text)]
 
 
 def _ratio_table(results: Results, scenarios: Sequence[Scenario]) -> str:

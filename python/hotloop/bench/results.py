@@ -10,8 +10,10 @@ from .catalogue import (
     BY_NAME,
     CPU_MICROSECONDS,
     MILLISECONDS,
+    MOST_STOLEN,
     PER_SECOND,
     SCENARIOS,
+    STOLEN,
     Scenario,
 )
 from .measurements import FLOOR, Values
@@ -100,7 +102,7 @@ class Results:
     def median(self, scenario: str, loop: str, metric: str) -> float | None:
         """The median (float) over the rounds of one of the values, None if there is none."""
         rounds = self.rounds.get((scenario, loop), {})
-        values = [one[metric] for one in rounds.values() if metric in one]
+        values = [rounds[number][metric] for number in comparable(metric, rounds)]
         return median(values) if values else None
 
     def compare(
@@ -114,11 +116,7 @@ class Results:
         name = metric or scenario.metric
         mine = self.rounds.get((scenario.name, loop), {})
         other = self.rounds.get((scenario.name, base), {})
-        both = [
-            number
-            for number in mine
-            if mine[number].get(name, 0) > 0 and other.get(number, {}).get(name, 0) > 0
-        ]
+        both = comparable(name, mine, other)
         if not both:
             return None
         return ratio(
@@ -183,6 +181,25 @@ class Results:
             )
         results.about = document
         return results
+
+
+def comparable(metric: str, *measured: dict[int, Values]) -> list[int]:
+    """The rounds (their numbers, int) that all the *measured* have a value in, above 0.
+
+    Where there are rounds in which none was disturbed, these only.
+    """
+    first = measured[0]
+    both = [
+        number
+        for number in first
+        if all(one.get(number, {}).get(metric, 0) > 0 for one in measured)
+    ]
+    calm = [
+        number
+        for number in both
+        if all(one[number].get(STOLEN, 0) <= MOST_STOLEN for one in measured)
+    ]
+    return calm or both
 
 
 def _listed(reasons: dict[tuple[str, str], str]) -> list[dict[str, str]]:
