@@ -92,6 +92,11 @@ soak: develop $(ready)/tests ## the attacks in their long forms, for SOAK_SECOND
 valgrind: develop ## a short mixed program under valgrind's memcheck, where there is valgrind
 	$(step) --show "memcheck, Python $(python_minor)" $(venv_python) tests/attacks/memcheck.py --check
 
+.PHONY: valgrind-tests
+valgrind-tests: develop $(ready)/tests ## our own tests under memcheck, an hour (TESTS: these files)
+	$(step) --show "memcheck of tests, Python $(python_minor)" $(venv_python) tests/attacks/memcheck.py --check \
+		--tests $(or $(TESTS),$(wildcard tests/test_*.py))
+
 .PHONY: foreign-suites
 foreign-suites: develop ## test suites of uvloop, anyio, aiohttp, ... on hotloop (ARGS: --quick, --suite anyio)
 	$(step) --show "foreign suites, Python $(python_minor)" $(venv_python) tests/suites/foreign.py \

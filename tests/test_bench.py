@@ -329,7 +329,8 @@ def test_rounds_of_another_length_are_not_added(tmp_path: Path) -> None:
 
 def test_adding_to_nothing_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    assert str(path) in bench("--json", str(path), "--add", expected=2).stderr
+    done = bench("--load", "python", "--json", str(path), "--add", expected=2)
+    assert str(path) in done.stderr
     assert "--json" in bench("--add", expected=2).stderr
 
 

@@ -310,6 +310,7 @@ class Attack:
         for _ in range(max(3, count // BATCH)):
             end_if_it_hangs(3 * PATIENCE)
             await self.batch(workers)
+            await self.last_connection()
             gc.collect()
             self.in_use.append(bytes_in_use())
             if self.faults:
@@ -385,6 +386,37 @@ class Attack:
         )
         if self.break_it:
             self.kept.clear()
+
+    async def last_connection(self) -> None:
+        """One that ends in order: the loop keeps the buffer for records of the last one, if that was aborted, and by
+        what it has sent that is of any size up to 512 KiB.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE)
+        trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+        accepted = self.loop.create_future()
+
+        class Server(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                transport.close()
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                accepted.set_result(None)
+
+        class Client(asyncio.Protocol):
+            def __init__(self) -> None:
+                self.lost = asyncio.get_running_loop().create_future()
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                self.lost.set_result(None)
+
+        async with await self.loop.create_server(Server, "127.0.0.1", 0, ssl=context) as server:
+            address = server.sockets[0].getsockname()
+            _, client = await self.loop.create_connection(
+                Client, *address, ssl=trusting, server_hostname="localhost"
+            )
+            await client.lost
+            await accepted
 
     async def one(self, plan: Plan, connect: Any, address: tuple[str, int]) -> None:
         """One connection through the relay, up to its end."""
