@@ -102,7 +102,8 @@ class Results:
     def median(self, scenario: str, loop: str, metric: str) -> float | None:
         """The median (float) over the rounds of one of the values, None if there is none."""
         rounds = self.rounds.get((scenario, loop), {})
-        values = [rounds[number][metric] for number in comparable(metric, rounds)]
+        numbers = comparable(metric, rounds, positive=False)
+        values = [rounds[number][metric] for number in numbers]
         return median(values) if values else None
 
     def compare(
@@ -183,16 +184,18 @@ class Results:
         return results
 
 
-def comparable(metric: str, *measured: dict[int, Values]) -> list[int]:
-    """The rounds (their numbers, int) that all the *measured* have a value in, above 0.
+def comparable(metric: str, *measured: dict[int, Values], positive: bool = True) -> list[int]:
+    """The rounds (their numbers, int) in which all the *measured* have a value.
 
     Where there are rounds in which none was disturbed, these only.
+
+    :param positive: whether it has to be above 0, to divide by it.
     """
-    first = measured[0]
     both = [
         number
-        for number in first
-        if all(one.get(number, {}).get(metric, 0) > 0 for one in measured)
+        for number in measured[0]
+        if all(metric in one.get(number, {}) for one in measured)
+        and not (positive and any(one[number][metric] <= 0 for one in measured))
     ]
     calm = [
         number
