@@ -37,7 +37,7 @@ def test_no_connection_sees_a_byte_of_another(attack_seed, attack_seconds, monke
     status, result, errors = run_attack(
         "cross_talk", "--seconds", attack_seconds(SECONDS), "--seed", attack_seed, *options
     )
-    assert status == 0, result
+    assert status == 0, result["faults"]
     assert result["accepted"] > 10
     assert result["cancelled"] > 1
     cancelled_in = " ".join(result["cancelled in"])

@@ -13,7 +13,7 @@ def test_storms_of_emfile_leave_a_loop_that_works(attack_seed, attack_seconds, t
     status, result, errors = run_attack(
         "exhaustion", "--seconds", attack_seconds(4), "--seed", attack_seed, *task_option
     )
-    assert status == 0, (result, errors)
+    assert status == 0, (result["faults"], errors)
     assert result["counts"]["refused"] > 20
     assert result["counts"]["over_streams"] > 20
     assert not errors

@@ -14,7 +14,7 @@ def test_the_parents_connections_survive_every_child(attack_seed, attack_rounds,
     status, result, errors = run_attack(
         "forks", "--rounds", rounds, "--seed", attack_seed, *task_option
     )
-    assert status == 0, (result, errors)
+    assert status == 0, (result["faults"], errors)
     assert sum(result["counts"].values()) == rounds
     assert set(result["counts"]) == {"in_callback", "between_runs", "in_thread"}
     assert not errors

@@ -14,7 +14,7 @@ def test_interrupts_are_delivered_once_and_lose_nothing(attack_seed, attack_roun
     status, result, errors = run_attack(
         "interrupts", "--count", count, "--seed", attack_seed, *task_option
     )
-    assert status == 0, result
+    assert status == 0, result["faults"]
     assert result["sent"] == result["handled"] == count
     assert set(result["kinds"]) == {"idle", "busy", "tasks", "sockets", "closing"}
     assert not errors

@@ -13,7 +13,7 @@ def test_memory_descriptors_tasks_and_threads_stay_flat(attack_seed, attack_seco
     status, result, errors = run_attack(
         "soak", "--seconds", attack_seconds(8), "--seed", attack_seed, *task_option
     )
-    assert status == 0, result
+    assert status == 0, result["faults"]
     counts = result["counts"]
     kinds = ["over_tcp", "over_tls", "over_udp", "over_unix", "timers", "threads", "child"]
     assert [kind for kind in (*kinds, "cancelled") if not counts.get(kind)] == []

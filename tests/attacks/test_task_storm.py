@@ -14,7 +14,7 @@ def test_a_storm_of_tasks_leaves_nothing_behind(attack_seed, attack_rounds, loop
     status, result, errors = run_attack(
         "task_storm", "--loop", loop_name, "--count", attack_rounds(20_000), "--seed", attack_seed
     )
-    assert status == 0, result
+    assert status == 0, result["faults"]
     expected = ("object", "Failure", "CancelledError", "forgotten", "bad yields")
     assert all(result["counts"][what] for what in expected)
     assert not errors

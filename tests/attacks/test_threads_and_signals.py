@@ -14,7 +14,7 @@ def test_no_post_signal_or_child_is_lost(attack_seed, attack_rounds, task_option
     status, result, errors = run_attack(
         "threads_and_signals", "--rounds", rounds, "--seed", attack_seed, *task_option
     )
-    assert status == 0, result
+    assert status == 0, result["faults"]
     assert sum(result["counts"].values()) == rounds
     assert len(result["counts"]) == 5
     assert not errors
