@@ -180,10 +180,14 @@ class Side(asyncio.Protocol):
         elif kind == "stall":
             self.stalled = True
             attack.loop.call_soon(self.connection.give_up)
-        elif kind == "rubbish":
-            self.pass_on(attack.choose.randbytes(attack.choose.choice([1, 5, 300])) + tail)
-        elif kind == "flip":
-            self.pass_on(bytes([tail[0] ^ 1]) + tail[1:] if tail else b"")
+        elif kind in ("rubbish", "flip"):
+            if kind == "rubbish":
+                tail = attack.choose.randbytes(attack.choose.choice([1, 5, 300])) + tail
+            elif tail:
+                tail = bytes([tail[0] ^ 1]) + tail[1:]
+            self.pass_on(tail)
+            # A length that was changed makes an end wait for a record that nobody sends: for good, if it was the last.
+            attack.loop.call_later(HASTE[kind], self.connection.give_up)
         else:
             if kind == "cancel":
                 self.connection.cancel()
