@@ -45,7 +45,7 @@ async def main():
         transport.write(bytes(30 << 20))
     with open("/proc/self/statm") as statm:
         used = int(statm.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), -1))
+    resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), resource.RLIM_INFINITY))
     try:
         transport.write(data)
     except MemoryError as error:
@@ -84,7 +84,7 @@ async def main():
     reader, writer = await hotloop.open_connection(sock=ours, limit=1 << 40)
     with open("/proc/self/statm") as statm:
         used = int(statm.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), -1))
+    resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), resource.RLIM_INFINITY))
     block = bytes(1 << 20)
 
     async def send():
