@@ -25,8 +25,9 @@ from hotloop.bench.loops import build
 from hotloop.bench.processes import program
 
 RECORD = Path(__file__).resolve().with_name("instructions.json")
-# Counts vary by what the hash seed and the allocator do; a change of the code is well above it.
-TOLERANCE = 0.02
+# Counts vary by what the hash seed and the allocator do: those of messages of 1 KiB by 4.5 % between two checkouts, as
+# malloc has other neighbours for them.
+TOLERANCE = 0.05
 
 # How hotloop has to be built.
 BUILD = "release"
