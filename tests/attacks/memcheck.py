@@ -1,7 +1,7 @@
 """A short mixed program for valgrind's memcheck, and the verdict on what memcheck found. A program of its own.
 
     python tests/attacks/memcheck.py --check
-    python tests/attacks/memcheck.py --check --tests tests/test_handles.py tests/test_tls*.py
+    python tests/attacks/memcheck.py --check --tests tests/test_handle.py tests/test_tls*.py
 
 The first runs this file under `valgrind` with `PYTHONMALLOC=malloc` and prints the errors and the definitely lost blocks
 that have a frame of `_core` in their stack; the exit status is 1 if there are any. The second does the same with our own

@@ -91,10 +91,26 @@ def test_every_listed_exception_names_a_test() -> None:
 def test_class_passes_what_it_passes_on_the_stdlib(
     class_name: str, results: dict[str, cpython.Result]
 ) -> None:
-    failed = results[class_name].verdict.failed
+    fail_unless_passed(results[class_name])
+
+
+def fail_unless_passed(result: cpython.Result) -> None:
+    """Fail with the tests of the class that failed."""
+    failed = result.verdict.failed
     texts = [f"FAILED {test}\n{report.shorten(detail, 20)}" for test, detail in failed.items()]
     if failed:
         pytest.fail("\n\n".join(texts), pytrace=False)
+
+
+def run_modules(modules: list[str], loop: str, listed: dict[str, str]) -> dict[str, cpython.Result]:
+    """The results of some modules of the suite on a loop, with no time limit but one for each of their tests."""
+    faulthandler.cancel_dump_traceback_later()  # every child has a limit of its own
+    try:
+        selection = cpython.select(modules, [], [])
+    except cpython.NoSuite:
+        pytest.skip("this Python has no test.test_asyncio: the suite is NOT run")
+    assert not selection.problems and len(selection.classes) >= len(modules)
+    return cpython.run(selection, loop, Baseline(), listed, Limits())
 
 
 def listed() -> dict[str, str]:
