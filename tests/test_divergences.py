@@ -165,7 +165,7 @@ def test_no_frame_stands_between_the_run_and_a_callback(loop):
         look()
 
     loop.run_until_complete(main())
-    assert files[:4] == ["test_divergences.py", "_loop.py", "base_events.py", "_nesting.py"]
+    assert files[:4] == ["test_divergences.py", "_loop.py", "base_events.py", "test_divergences.py"]
 
 
 @pytest.mark.parametrize(

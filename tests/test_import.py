@@ -105,6 +105,59 @@ def test_importing_a_mix_in_later_is_no_override(hotloop):
     )
 
 
+def test_what_native_code_may_skip_is_no_override_when_it_is_imported_later(hotloop):
+    # `_dial` is None where one of the methods that it would skip is overridden.
+    passes(
+        """
+        import asyncio, sys
+        import hotloop
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+            address = server.sockets[0].getsockname()
+            assert "hotloop._sockets" not in sys.modules
+            loop._dial(*address)[0].close()
+            loop.sock_connect
+            assert "hotloop._sockets" in sys.modules
+            await asyncio.sleep(0)  # each iteration looks whether the class has changed
+            loop._dial(*address)[0].close()
+            hotloop.EventLoop.sock_connect = lambda self, *args: None
+            await asyncio.sleep(0)
+            assert loop._dial(*address) is None
+            server.close()
+
+        hotloop.run(main())
+        """
+    )
+
+
+def test_a_server_can_be_closed_without_a_descriptor_to_import_with(hotloop):
+    passes(
+        """
+        import asyncio, os, resource
+        import hotloop
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+            taken = []
+            try:
+                while True:
+                    taken.append(os.dup(0))
+            except OSError:
+                pass
+            server.close()
+            assert not server.is_serving()
+            for fd in taken:
+                os.close(fd)
+
+        hotloop.run(main())
+        """
+    )
+
+
 def test_signatures_are_those_of_the_real_methods(hotloop):
     assert (
         "happy_eyeballs_delay" in inspect.signature(hotloop.EventLoop.create_connection).parameters

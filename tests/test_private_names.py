@@ -24,9 +24,9 @@ COINCIDENCES = {
     "_ssl": "the C half of `ssl`",
     "_asyncio": "the C half of asyncio, which may be missing",
     "_fileno": "a method of `_core.Loop`",
-    "_finished": "a method of `SocketMixin`",
+    "_finished": "a method of `EventLoop`",
     "_is_transport_closing": "asked for: late versions of 3.13 have it, too",
-    "_run": "a module of ours",
+    "_serving": "a module of ours",
     "_sockets": "a module of ours",
     "_state": "a module of ours",
 }
@@ -113,13 +113,14 @@ def private_names_of_hotloop() -> dict[str, set[str]]:
 
 def test_the_running_python_has_what_the_table_says(table):
     version = sys.version_info[:2]
-    for name in table.TABLE:
+    for full, versions in table.table().items():
+        owner, _, name = full.rpartition(".")
         try:
-            found = table.find(name)
-            there = "()" not in name or name.rpartition(".")[2] in names_of_instances(found)
-        except (AttributeError, ImportError):
+            found = table.find_owner(owner)
+            there = name in names_of_instances(found) if "()" in owner else hasattr(found, name)
+        except AttributeError:
             there = False
-        assert there == table.has(name, version), name
+        assert there == table.holds(versions, version), full
 
 
 #: The version that no longer has a dispensable name.
@@ -134,7 +135,7 @@ def test_the_running_python_has_the_names_outside_asyncio(table):
 
 
 def test_every_private_name_of_other_modules_in_the_sources_is_in_the_table(table):
-    listed = [*table.TABLE, *table.OTHERS, *table.DISPENSABLE]
+    listed = [*table.table(), *table.OTHERS, *table.DISPENSABLE]
     known = {re.split(r"[.:]", name)[-1] for name in listed} | set(COINCIDENCES)
     used = private_names_of_hotloop()
     unknown = {}
@@ -149,8 +150,8 @@ def test_every_private_name_of_other_modules_in_the_sources_is_in_the_table(tabl
 
 def test_every_private_name_of_asyncio_in_the_sources_is_in_the_table(table):
     others = {*table.OTHERS, *table.DISPENSABLE}
-    known = {re.split(r"[.:]", name)[-1] for name in {*table.TABLE, *others}} | set(COINCIDENCES)
-    parts = {part for name in table.TABLE for part in name.replace("()", "").split(".")}
+    known = {re.split(r"[.:]", name)[-1] for name in {*table.table(), *others}} | set(COINCIDENCES)
+    parts = {part for name in table.table() for part in name.replace("()", "").split(".")}
     theirs = private_names_of_asyncio()
     unknown = {
         name: sorted(files)
@@ -162,16 +163,20 @@ def test_every_private_name_of_asyncio_in_the_sources_is_in_the_table(table):
 
 def test_every_name_in_the_table_is_in_the_sources(table):
     used = private_names_of_hotloop()
-    unused = [name for name in table.TABLE if name.rpartition(".")[2] not in used]
+    unused = [name for name in table.table() if name.rpartition(".")[2] not in used]
     assert not unused
 
 
 def test_a_missing_name_is_told_by_name(table, monkeypatch):
-    monkeypatch.setitem(table.TABLE, "events._no_such_name", ((3, 11), None))
+    names = {"events": "_no_such_name _get_running_loop", "events.NoSuchClass": "_one _two"}
+    monkeypatch.setitem(table.NAMES, ((3, 5), None), names)
     with pytest.raises(ImportError) as caught:
         table.check()
     words = str(caught.value)
-    assert "asyncio.events._no_such_name" in words
+    assert (
+        "needs asyncio.events._no_such_name, asyncio.events.NoSuchClass._one, "
+        "asyncio.events.NoSuchClass._two, which"
+    ) in words
     assert sys.version.split()[0] in words
     assert "install a version of hotloop" in words
 
@@ -190,15 +195,20 @@ def test_without_the_parts_of_thread_pools_asyncios_way_is_taken(monkeypatch):
 
 
 def test_a_name_of_another_version_is_not_asked_for(table, monkeypatch):
-    monkeypatch.setitem(table.TABLE, "events._long_gone", ((3, 5), (3, 8)))
-    monkeypatch.setitem(table.TABLE, "events._yet_to_come", ((3, 99), None))
+    monkeypatch.setitem(table.NAMES, ((3, 5), (3, 8)), {"events": "_long_gone"})
+    monkeypatch.setitem(table.NAMES, ((3, 99), None), {"events": "_yet_to_come"})
     table.check()
 
 
 def test_the_check_looks_at_every_name_once(table, monkeypatch):
     asked = []
-    find = table.find
-    monkeypatch.setattr(table, "find", lambda name: (asked.append(name), find(name)))
+    monkeypatch.setattr(
+        table,
+        "missing_of",
+        lambda owner, names: asked.extend(f"{owner}.{name}" for name in names) or [],
+    )
     table.check()
-    names = [name for name in table.TABLE if "()" not in name]
-    assert asked == [name for name in names if table.has(name, sys.version_info[:2])]
+    version = sys.version_info[:2]
+    names = table.table().items()
+    here = [name for name, versions in names if table.holds(versions, version)]
+    assert asked == [name for name in here if "()" not in name]

@@ -12,26 +12,16 @@ from asyncio import events
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from ._borrowed import borrow
 from ._core import task_factory
-from ._listening import ListeningMixin
-from ._nesting import NestingMixin
 from ._seldom import SeldomMixin
 from ._signals import SignalMixin
-from ._sockets import SocketMixin
 from ._state import State
-from ._transports import SelectorView, Transports
+
+if TYPE_CHECKING:
+    from ._transports import SelectorView, Transports
 
 
-class EventLoop(
-    State,
-    NestingMixin,
-    ListeningMixin,
-    SignalMixin,
-    SocketMixin,
-    SeldomMixin,
-    asyncio.BaseEventLoop,
-):
+class EventLoop(State, SignalMixin, SeldomMixin, asyncio.BaseEventLoop):
     """An asyncio event loop in Rust.
 
     It has every method of the running Python's `asyncio.AbstractEventLoop`, with the signatures,
@@ -45,19 +35,9 @@ class EventLoop(
             False leaves both to asyncio.
     """
 
-    if not TYPE_CHECKING:
-        create_unix_server = borrow("create_unix_server")
-        _accept_connection = borrow("_accept_connection")
-        _accept_connection2 = borrow("_accept_connection2")
-        _ensure_fd_no_transport = borrow("_ensure_fd_no_transport")
-        _make_foreign_datagram_transport = borrow("_make_datagram_transport")
-        _sock_sendfile_native_impl = borrow("_sock_sendfile_native_impl")
-        _sock_sendfile_update_filepos = borrow("_sock_sendfile_update_filepos")
-        _sock_add_cancellation_callback = borrow("_sock_add_cancellation_callback")
-
     def __init__(self, *, native_tasks: bool = False) -> None:
         # What `close()` looks at, should an interrupt end this method.
-        self._selector: SelectorView | None = None
+        self._core_is_open = False
         self._forget_signals()
         super().__init__()
         if native_tasks:
@@ -67,8 +47,9 @@ class EventLoop(
         self._executor_was_set = False
         self._lookups: dict[Any, Any] = {}
         self._unix_server_sockets: dict[socket.socket, int] = {}
-        self._transports = Transports(self)
-        self._selector = SelectorView(self)
+        self._transports_view: Transports | None = None
+        self._selector_view: SelectorView | None = None
+        self._core_is_open = True
         try:
             self._make_self_pipe()
         except BaseException:
@@ -137,17 +118,47 @@ class EventLoop(
             raise RuntimeError("Cannot close a running event loop")
         if not self.is_closed():
             super().close()
-        elif self._selector is None:
+        elif not self._core_is_open:
             return
         # An interrupt in here leaves the rest to the next call.
         self._close_signals()
         self._close_core()
+        self._core_is_open = False
         self._selector = None
 
-    def _resume_serving(self, protocol_factory: Any, sock: socket.socket, *args: Any) -> None:
-        """Accept again after a rest, unless the server was closed meanwhile."""
-        if sock.fileno() >= 0:
-            self._start_serving(protocol_factory, sock, *args)
+    @property
+    def _transports(self) -> Any:
+        """What transports descriptors belong to, as asyncio's own transports and libraries read it."""
+        if self._transports_view is None:
+            from ._transports import Transports
+
+            self._transports_view = Transports(self)
+        return self._transports_view
+
+    @_transports.setter
+    def _transports(self, view: Any) -> None:
+        self._transports_view = view
+
+    @property
+    def _selector(self) -> Any:
+        """What the loop watches, as a selector that can be looked at; None once the loop is closed."""
+        if self._selector_view is None and self._core_is_open:
+            from ._transports import SelectorView
+
+            self._selector_view = SelectorView(self)
+        return self._selector_view
+
+    @_selector.setter
+    def _selector(self, view: Any) -> None:
+        self._selector_view = view
+
+    async def _finished(self, operation: Any) -> Any:
+        """The result of a waiting operation, which does not outlive the wait."""
+        try:
+            return await operation
+        finally:
+            operation._leave(self)
+            del operation  # no cycle from an exception through this frame
 
     def _process_events(self, event_list: Any) -> None:
         """Put the handles of `(key, mask)` pairs into the ready queue, as a selector loop does."""

@@ -21,6 +21,11 @@ class Transports(weakref.WeakValueDictionary[int, Any]):
         super().__init__()
         self._hotloop = weakref.ref(loop)
 
+    def update(self, *others: Any, **kwargs: Any) -> None:
+        """As ever. The constructor calls it for nothing; CPython does not survive a refused allocation there."""
+        if others != ((),) or kwargs:
+            super().update(*others, **kwargs)
+
     def __getitem__(self, fd: int) -> Any:
         found = self.get(fd)
         if found is None:
