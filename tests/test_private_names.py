@@ -24,9 +24,8 @@ COINCIDENCES = {
     "_ssl": "the C half of `ssl`",
     "_asyncio": "the C half of asyncio, which may be missing",
     "_fileno": "a method of `_core.Loop`",
-    "_finished": "a method of `EventLoop`",
+    "_finished": "a method of `SocketMixin`",
     "_is_transport_closing": "asked for: late versions of 3.13 have it, too",
-    "_serving": "a module of ours",
     "_sockets": "a module of ours",
     "_state": "a module of ours",
 }

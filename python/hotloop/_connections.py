@@ -106,4 +106,3 @@ class ConnectionMixin(LoopBase):
     if not TYPE_CHECKING:
         create_connection = create_connection
         create_unix_connection = create_unix_connection
-        _make_foreign_datagram_transport = borrow("_make_datagram_transport")

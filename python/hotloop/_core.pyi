@@ -56,7 +56,6 @@ __all__ = [
     "_after_fork_in_child",
     "_eager_task_factory",
     "_note_loop_class",
-    "_note_method",
     "_register_streams",
     "task_factory",
 ]
@@ -72,7 +71,6 @@ def _register_streams(
     reader: type[StreamReader], protocol: type[StreamReaderProtocol], /
 ) -> None: ...
 def _note_loop_class(class_: type[Loop], /) -> None: ...
-def _note_method(name: str, method: Any, /) -> None: ...
 
 @disjoint_base
 class Loop:

@@ -12,16 +12,19 @@ from asyncio import events
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._borrowed import borrow, borrow_for
 from ._core import task_factory
 from ._seldom import SeldomMixin
 from ._signals import SignalMixin
+from ._sockets import SocketMixin
 from ._state import State
+from ._transports import Transports
 
 if TYPE_CHECKING:
-    from ._transports import SelectorView, Transports
+    from ._selector_view import SelectorView
 
 
-class EventLoop(State, SignalMixin, SeldomMixin, asyncio.BaseEventLoop):
+class EventLoop(State, SignalMixin, SocketMixin, SeldomMixin, asyncio.BaseEventLoop):
     """An asyncio event loop in Rust.
 
     It has every method of the running Python's `asyncio.AbstractEventLoop`, with the signatures,
@@ -35,6 +38,16 @@ class EventLoop(State, SignalMixin, SeldomMixin, asyncio.BaseEventLoop):
             False leaves both to asyncio.
     """
 
+    if not TYPE_CHECKING:
+        create_unix_server = borrow("create_unix_server")
+        _accept_connection = borrow("_accept_connection")
+        _accept_connection2 = borrow("_accept_connection2")
+        _ensure_fd_no_transport = borrow("_ensure_fd_no_transport")
+        _make_foreign_datagram_transport = borrow("_make_datagram_transport")
+        _sock_sendfile_native_impl = borrow("_sock_sendfile_native_impl")
+        _sock_sendfile_update_filepos = borrow("_sock_sendfile_update_filepos")
+        _sock_add_cancellation_callback = borrow("_sock_add_cancellation_callback")
+
     def __init__(self, *, native_tasks: bool = False) -> None:
         # What `close()` looks at, should an interrupt end this method.
         self._core_is_open = False
@@ -47,7 +60,7 @@ class EventLoop(State, SignalMixin, SeldomMixin, asyncio.BaseEventLoop):
         self._executor_was_set = False
         self._lookups: dict[Any, Any] = {}
         self._unix_server_sockets: dict[socket.socket, int] = {}
-        self._transports_view: Transports | None = None
+        self._transports = Transports(self)
         self._selector_view: SelectorView | None = None
         self._core_is_open = True
         try:
@@ -126,24 +139,16 @@ class EventLoop(State, SignalMixin, SeldomMixin, asyncio.BaseEventLoop):
         self._core_is_open = False
         self._selector = None
 
-    @property
-    def _transports(self) -> Any:
-        """What transports descriptors belong to, as asyncio's own transports and libraries read it."""
-        if self._transports_view is None:
-            from ._transports import Transports
-
-            self._transports_view = Transports(self)
-        return self._transports_view
-
-    @_transports.setter
-    def _transports(self, view: Any) -> None:
-        self._transports_view = view
+    def _resume_serving(self, protocol_factory: Any, sock: socket.socket, *args: Any) -> None:
+        """Accept again after a rest, unless the server was closed meanwhile."""
+        if sock.fileno() >= 0:
+            self._start_serving(protocol_factory, sock, *args)
 
     @property
     def _selector(self) -> Any:
         """What the loop watches, as a selector that can be looked at; None once the loop is closed."""
         if self._selector_view is None and self._core_is_open:
-            from ._transports import SelectorView
+            from ._selector_view import SelectorView
 
             self._selector_view = SelectorView(self)
         return self._selector_view
@@ -151,14 +156,6 @@ class EventLoop(State, SignalMixin, SeldomMixin, asyncio.BaseEventLoop):
     @_selector.setter
     def _selector(self, view: Any) -> None:
         self._selector_view = view
-
-    async def _finished(self, operation: Any) -> Any:
-        """The result of a waiting operation, which does not outlive the wait."""
-        try:
-            return await operation
-        finally:
-            operation._leave(self)
-            del operation  # no cycle from an exception through this frame
 
     def _process_events(self, event_list: Any) -> None:
         """Put the handles of `(key, mask)` pairs into the ready queue, as a selector loop does."""
@@ -169,5 +166,11 @@ class EventLoop(State, SignalMixin, SeldomMixin, asyncio.BaseEventLoop):
             if mask & 2 and writer is not None:
                 self._add_callback(writer)
 
+
+# From 3.13 on it also removes a Unix socket's file, by `os.stat` and `os.unlink` on the loop's thread. Tools
+# that find blocking calls (blockbuster, which the tests of aiohttp and anyio use) forgive these two by the
+# file and the function that call them: so it is asyncio's own function that does.
+if not TYPE_CHECKING:
+    EventLoop._stop_serving = borrow_for("_stop_serving", EventLoop)
 
 _core._note_loop_class(EventLoop)

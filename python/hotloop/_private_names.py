@@ -221,10 +221,12 @@ def missing_of(owner: str, names: list[str]) -> list[str]:
     try:
         found = find_owner(owner)
     except AttributeError:
-        there = []
-    else:
-        there = [name for name in names if hasattr(found, name)]
-    return [f"asyncio.{owner}.{name}" for name in names if name not in there]
+        return [f"asyncio.{owner}.{name}" for name in names]
+    try:
+        attrgetter(*names)(found)
+    except AttributeError:
+        return [f"asyncio.{owner}.{name}" for name in names if not hasattr(found, name)]
+    return []
 
 
 def check(version: Version = sys.version_info[:2]) -> None:

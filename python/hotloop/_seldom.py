@@ -1,64 +1,25 @@
 """Methods that many programs never call; their modules are imported when the first of them is asked for.
 
 A process that starts hundreds of times a day (a command-line tool, a test) pays for each module at
-every start: a tenth of a millisecond for an empty one. These are more than half of what `import
-hotloop` would take, and the first run of a loop needs none of them.
+every start: a tenth of a millisecond for an empty one. The first run of a loop needs none of these.
 
-What may be called first when there is no descriptor left to import a module with, or in the middle
-of something else, must not be here, or be asked for earlier, as listening does.
+What a program may ask for first when it has no descriptor left is not here: there would be none to
+import a module with. `sock_accept` and the end of a server are such.
 """
 
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import _core
-
 if TYPE_CHECKING:
-    import socket
     from typing import Any
 
 #: The mix-ins, by module and class, and the methods that each has: `tests/test_import.py` compares.
 METHODS = {
-    ("_connections", "ConnectionMixin"): (
-        "create_connection",
-        "create_unix_connection",
-        "_make_foreign_datagram_transport",
-    ),
+    ("_connections", "ConnectionMixin"): ("create_connection", "create_unix_connection"),
     ("_dns", "DnsMixin"): ("getaddrinfo", "getnameinfo", "_joined_lookup"),
     ("_nesting", "NestingMixin"): ("_nest_patched",),
-    ("_sendfile", "SendfileMixin"): (
-        "_sendfile_native",
-        "_sock_sendfile_native",
-        "_sock_sendfile_native_impl",
-        "_sock_sendfile_update_filepos",
-        "_sock_add_cancellation_callback",
-    ),
-    ("_serving", "ServingMixin"): (
-        "create_unix_server",
-        "_accept_connection",
-        "_accept_connection2",
-        "_resume_serving",
-        "_stop_serving",
-    ),
-    ("_signal_handling", "SignalHandlerMixin"): (
-        "add_signal_handler",
-        "remove_signal_handler",
-        "_check_signal",
-        "_handle_signal",
-    ),
-    ("_sockets", "SocketMixin"): (
-        "sock_accept",
-        "sock_connect",
-        "sock_recv",
-        "sock_recv_into",
-        "sock_recvfrom",
-        "sock_recvfrom_into",
-        "sock_sendall",
-        "sock_sendto",
-        "_check_socket",
-        "_ensure_fd_no_transport",
-    ),
+    ("_sendfile", "SendfileMixin"): ("_sendfile_native", "_sock_sendfile_native"),
     ("_subprocesses", "SubprocessMixin"): (
         "_make_subprocess_transport",
         "_start_child",
@@ -82,22 +43,11 @@ if TYPE_CHECKING:
     from ._dns import DnsMixin
     from ._nesting import NestingMixin
     from ._sendfile import SendfileMixin
-    from ._serving import ServingMixin
-    from ._signal_handling import SignalHandlerMixin
-    from ._sockets import SocketMixin
     from ._subprocesses import SubprocessMixin
     from ._tls import TlsMixin
 
     class SeldomMixin(
-        ConnectionMixin,
-        DnsMixin,
-        NestingMixin,
-        SendfileMixin,
-        ServingMixin,
-        SignalHandlerMixin,
-        SocketMixin,
-        SubprocessMixin,
-        TlsMixin,
+        ConnectionMixin, DnsMixin, NestingMixin, SendfileMixin, SubprocessMixin, TlsMixin
     ):
         """What the class below becomes."""
 
@@ -119,20 +69,10 @@ else:
             for name in METHODS[self.mixin]:
                 # Another thread may have done so, and a program replaced one since then.
                 if isinstance(vars(SeldomMixin)[name], Later):
-                    _core._note_method(name, methods[name])  # no override
                     setattr(SeldomMixin, name, methods[name])
             return getattr(owner if instance is None else instance, self.name)
 
-    class Unwatch:
-        """What asyncio's `_stop_serving` finds when it calls that of its `super()`."""
-
-        __slots__ = ()
-
-        def _stop_serving(self, sock: "socket.socket") -> None:
-            self._remove_reader(sock.fileno())
-            sock.close()
-
-    class SeldomMixin(Unwatch):
+    class SeldomMixin:
         """The methods of these mix-ins, each from the moment on at which one of them is asked for."""
 
         __slots__ = ()

@@ -11,7 +11,7 @@ import asyncio
 import io
 import os
 from asyncio import unix_events
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._borrowed import borrow
 from ._state import LoopBase
@@ -32,11 +32,6 @@ _sendfile = os.sendfile
 
 class SendfileMixin(LoopBase):
     """What `loop.sendfile` and `loop.sock_sendfile` call; the fallbacks are `BaseEventLoop`'s."""
-
-    if not TYPE_CHECKING:
-        _sock_sendfile_native_impl = _hooks_of_asyncio["_sock_sendfile_native_impl"]
-        _sock_sendfile_update_filepos = _hooks_of_asyncio["_sock_sendfile_update_filepos"]
-        _sock_add_cancellation_callback = _hooks_of_asyncio["_sock_add_cancellation_callback"]
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         """Send a file through a transport's socket, when all that was written before has left."""

@@ -1,4 +1,4 @@
-"""Signals: a wait that none can slip past (the handlers that a program adds are in `_signal_handling.py`).
+"""Signals: asyncio's `add_signal_handler`, and a wait that no signal can slip past.
 
 CPython's C-level handler notes a signal and writes its number to the descriptor that
 `signal.set_wakeup_fd` named; Python-level handlers run later, in the main thread. While hotloop
@@ -13,13 +13,20 @@ import sys
 import threading
 import warnings
 from asyncio import events
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVarTuple
 
+from ._borrowed import borrow
 from ._state import LoopBase
+
+_Ts = TypeVarTuple("_Ts")
+
+_add_signal_handler = borrow("add_signal_handler")
+_remove_signal_handler = borrow("remove_signal_handler")
 
 
 class SignalMixin(LoopBase):
-    """The pair of sockets that signals are written to, and the wake-up descriptor."""
+    """Signal handling for the loop; the borrowed functions use `_csock` and `_signal_handlers`."""
 
     __slots__ = ()
 
@@ -29,6 +36,33 @@ class SignalMixin(LoopBase):
         _csock: socket.socket
         _internal_fds: int
         _wakeup_before: int | None
+
+        def _handle_signal(self, sig: int) -> None: ...
+
+    if not TYPE_CHECKING:
+        _handle_signal = borrow("_handle_signal")
+        _check_signal = borrow("_check_signal")
+
+    def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
+        """Call `callback(*args)` in the loop when a signal arrives.
+
+        Raises ValueError, TypeError or RuntimeError for a signal that cannot be handled, from
+        another thread than the main one, and for coroutines; see asyncio's documentation.
+        """
+        _add_signal_handler(self, sig, callback, *args)
+        self._handle_signals(True)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Remove the handler of a signal; return whether there was one.
+
+        Raises ValueError and TypeError for what is no signal number; see asyncio's documentation.
+        """
+        removed: bool = _remove_signal_handler(self, sig)
+        self._handle_signals(bool(self._signal_handlers))
+        if removed and self._wakeup_before is not None and not self._signal_handlers:
+            # asyncio has switched the wake-up descriptor off, but the loop still runs.
+            signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+        return removed
 
     def _forget_signals(self) -> None:
         """No handlers, no pair of sockets yet."""
@@ -55,11 +89,6 @@ class SignalMixin(LoopBase):
     def _read_from_self(self) -> None:
         """Read what the pair brought: `_process_self_data` gets it."""
         self._read_signals()
-
-    def _handle_signal(self, sig: int) -> None:
-        """Put the handler of a signal into the ready queue, if there is one."""
-        if sig in self._signal_handlers:
-            super()._handle_signal(sig)  # type: ignore[misc]
 
     def _process_self_data(self, data: bytes) -> None:
         """Handle the signals whose numbers these are; a zero only wakes the loop."""

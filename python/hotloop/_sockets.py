@@ -6,9 +6,8 @@ They are coroutines because asyncio's are: nothing happens before they are await
 
 import socket
 from asyncio import base_events
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ._borrowed import borrow
 from ._state import LoopBase
 
 _check_ssl_socket: Any = base_events._check_ssl_socket  # type: ignore[attr-defined]
@@ -18,8 +17,12 @@ _INET = {socket.AF_INET, socket.AF_INET6} if socket.has_ipv6 else {socket.AF_INE
 class SocketMixin(LoopBase):
     """Working with socket objects directly (asyncio documentation, section of that name)."""
 
-    if not TYPE_CHECKING:
-        _ensure_fd_no_transport = borrow("_ensure_fd_no_transport")
+    __slots__ = ()
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        """What asyncio's own, which the loop has, finds when it calls that of its `super()`."""
+        self._remove_reader(sock.fileno())
+        sock.close()
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to `n` bytes from a non-blocking socket; return them, empty at the end.
@@ -133,6 +136,14 @@ class SocketMixin(LoopBase):
         if type(sock) is not socket.socket:
             accepted[0].setblocking(False)  # its own `accept()` made it
         return accepted  # type: ignore[no-any-return]
+
+    async def _finished(self, operation: Any) -> Any:
+        """The result of a waiting operation, which does not outlive the wait."""
+        try:
+            return await operation
+        finally:
+            operation._leave(self)
+            del operation  # no cycle from an exception through this frame
 
     def _check_socket(self, sock: socket.socket) -> None:
         """What every call looks at first; the core does where there is nothing to find."""

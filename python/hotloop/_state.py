@@ -37,7 +37,7 @@ class State(_core.Loop):
         "_selector_view",
         "_signal_handlers",
         "_ssock",
-        "_transports_view",
+        "_transports",
         "_unix_server_sockets",
         "_wakeup_before",
         "slow_callback_duration",

@@ -41,8 +41,6 @@ mod _core {
     #[pymodule_export]
     use crate::event_loop::_note_loop_class;
     #[pymodule_export]
-    use crate::event_loop::_note_method;
-    #[pymodule_export]
     use crate::streams::{_register_streams, Protocol, Reader, Writer};
 
     #[pymodule_init]

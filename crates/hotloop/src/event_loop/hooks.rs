@@ -8,9 +8,9 @@
 //! The same holds for `asyncio.Handle._run`, which tools replace to time callbacks.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -142,10 +142,9 @@ impl Hooks {
             return Ok(Self::NONE); // the package is not whole yet
         };
         let mut hooks = Self::NONE;
-        for (bit, original) in originals.iter().enumerate() {
-            let name = original.name.bind(class.py());
-            let now = find(class, &*name.cast::<PyString>()?);
-            if !now.is_null() && now != original.method.load(Ordering::Relaxed) {
+        for (bit, (name, original)) in originals.iter().enumerate() {
+            let now = class.getattr_opt(name.bind(class.py()).cast::<PyString>()?)?;
+            if now.is_some_and(|now| now.as_ptr() != original.as_ptr()) {
                 hooks.0 |= 1 << bit;
             }
         }
@@ -175,30 +174,8 @@ const fn same(left: &str, right: &str) -> bool {
     index == left.len() && index == right.len()
 }
 
-/// A method of `hotloop.EventLoop` as the package defines it.
-struct Original {
-    name: Ref,
-    /// What the class has of that name, or stands for it until somebody asks (`_seldom.py`); kept for ever.
-    method: AtomicPtr<ffi::PyObject>,
-}
-
-/// Those of [`Hooks::NAMES`], in that order.
-static ORIGINALS: OnceLock<Vec<Original>> = OnceLock::new();
-
-unsafe extern "C" {
-    /// `cpython/object.h` of 3.11-3.15; PyO3 keeps it to itself. The reference is borrowed; no exception is set.
-    fn _PyType_Lookup(
-        class: *mut ffi::PyTypeObject,
-        name: *mut ffi::PyObject,
-    ) -> *mut ffi::PyObject;
-}
-
-/// What a class or one of its bases has of this name, as it stands there: no descriptor is asked for its value, for one
-/// of `_seldom.py`'s would import its module. To be compared only.
-fn find(class: &Bound<'_, PyType>, name: &Bound<'_, PyString>) -> *mut ffi::PyObject {
-    // SAFETY: A1, A2: both are held.
-    unsafe { _PyType_Lookup(class.as_type_ptr(), name.as_ptr()) }
-}
+/// The names of [`Hooks::NAMES`], in that order, and the methods of `hotloop.EventLoop` as the package defines them.
+static ORIGINALS: OnceLock<Vec<(Ref, Ref)>> = OnceLock::new();
 
 /// Note the methods of `hotloop.EventLoop`: what differs from them later is an override. Called once, at import.
 #[pyfunction]
@@ -213,32 +190,10 @@ pub(crate) fn _note_loop_class(class_: &Bound<'_, PyType>) -> PyResult<()> {
     let mut originals = Vec::with_capacity(Hooks::NAMES.len());
     for name in Hooks::NAMES {
         let name = PyString::intern(class_.py(), name);
-        let method = find(class_, &name);
-        if method.is_null() {
-            return Err(PyAttributeError::new_err(name.unbind()));
-        }
-        // SAFETY: A2: the class holds it. It is kept for ever, so that no other object can have its address.
-        unsafe { ffi::Py_INCREF(method) };
-        originals.push(Original {
-            name: name.into(),
-            method: AtomicPtr::new(method),
-        });
+        let original = class_.getattr(&name)?;
+        originals.push((Ref::from(name), Ref::from(original)));
     }
     let _ = ORIGINALS.set(originals);
-    Ok(())
-}
-
-/// Note that `method` is what `hotloop.EventLoop` has of this name, in place of what stood for it: no override.
-#[pyfunction]
-#[pyo3(signature = (name, method, /))]
-pub(crate) fn _note_method(name: &Bound<'_, PyString>, method: Bound<'_, PyAny>) -> PyResult<()> {
-    for original in ORIGINALS.get().into_iter().flatten() {
-        if original.name.bind(name.py()).eq(name)? {
-            // Both are kept for ever.
-            original.method.store(method.into_ptr(), Ordering::Relaxed);
-            break;
-        }
-    }
     Ok(())
 }
 

@@ -52,8 +52,8 @@ use crate::handles;
 use crate::python::make::Words;
 use crate::python::{LastSnapshot, Ref, RefSlot};
 use crate::transports::datagram;
+pub(crate) use hooks::_note_loop_class;
 pub(crate) use hooks::Hooks;
-pub(crate) use hooks::{_note_loop_class, _note_method};
 pub(crate) use views::{ReadyView, ScheduledView};
 pub(crate) use watch_fd::Watcher;
 

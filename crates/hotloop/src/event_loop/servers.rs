@@ -127,8 +127,6 @@ impl Loop {
     ) -> PyResult<()> {
         let py = slf.py();
         slf.get().check_closed()?;
-        // Its module is imported now: at the end there may be no descriptor left to import it with.
-        slf.getattr(intern!(py, "_stop_serving"))?;
         let or_none =
             |object: Option<&Bound<'_, PyAny>>| object.map_or_else(|| none(py), Ref::from);
         let fd = fileno(sock)?;

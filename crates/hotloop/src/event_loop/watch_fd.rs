@@ -473,13 +473,13 @@ impl Loop {
             && let Ok(fd) = number.extract::<RawFd>()
             && !self.transports.borrow().contains_key(&fd)
         {
-            let no_other = match in_python(this)? {
-                Some(known) => known
-                    .cast_exact::<PyDict>()
-                    .is_ok_and(|known| !known.contains(number).unwrap_or(true)),
-                None => true,
-            };
-            if no_other {
+            // Those that are written in Python are in a mapping of its own (`_transports.py`).
+            let known = this.getattr(intern!(py, "_transports"))?;
+            let known = known.getattr(intern!(py, "data"))?;
+            if known
+                .cast_exact::<PyDict>()
+                .is_ok_and(|known| !known.contains(number).unwrap_or(true))
+            {
                 return Ok(());
             }
         }
@@ -493,13 +493,12 @@ impl Loop {
         if !self.hooks.get().any(Hooks::ENSURE_FD_NO_TRANSPORT)
             && !self.transports.borrow().contains_key(&fd)
         {
-            let no_other = match in_python(this)? {
-                Some(known) => known
-                    .cast_exact::<PyDict>()
-                    .is_ok_and(|known| known.is_empty()),
-                None => true,
-            };
-            if no_other {
+            let known = this.getattr(intern!(py, "_transports"))?;
+            let known = known.getattr(intern!(py, "data"))?;
+            if known
+                .cast_exact::<PyDict>()
+                .is_ok_and(|known| known.is_empty())
+            {
                 return Ok(());
             }
         }
@@ -513,17 +512,6 @@ impl Loop {
         }
         Ok(())
     }
-}
-
-/// The descriptors of transports that are written in Python: they are in a mapping of its own (`_transports.py`), which
-/// is made when somebody asks for it.
-fn in_python<'py>(this: &Bound<'py, Loop>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let py = this.py();
-    let view = this.getattr(intern!(py, "_transports_view"))?;
-    if view.is_none() {
-        return Ok(None);
-    }
-    view.getattr(intern!(py, "data")).map(Some)
 }
 
 fn add(
