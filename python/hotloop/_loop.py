@@ -51,6 +51,7 @@ class EventLoop(State, SignalMixin, SocketMixin, SeldomMixin, asyncio.BaseEventL
     def __init__(self, *, native_tasks: bool = False) -> None:
         # What `close()` looks at, should an interrupt end this method.
         self._core_is_open = False
+        self._selector_view: SelectorView | None = None
         self._forget_signals()
         super().__init__()
         if native_tasks:
@@ -61,7 +62,6 @@ class EventLoop(State, SignalMixin, SocketMixin, SeldomMixin, asyncio.BaseEventL
         self._lookups: dict[Any, Any] = {}
         self._unix_server_sockets: dict[socket.socket, int] = {}
         self._transports = Transports(self)
-        self._selector_view: SelectorView | None = None
         self._core_is_open = True
         try:
             self._make_self_pipe()
@@ -137,7 +137,7 @@ class EventLoop(State, SignalMixin, SocketMixin, SeldomMixin, asyncio.BaseEventL
         self._close_signals()
         self._close_core()
         self._core_is_open = False
-        self._selector = None
+        self._selector_view = None
 
     def _resume_serving(self, protocol_factory: Any, sock: socket.socket, *args: Any) -> None:
         """Accept again after a rest, unless the server was closed meanwhile."""
@@ -167,7 +167,7 @@ class EventLoop(State, SignalMixin, SocketMixin, SeldomMixin, asyncio.BaseEventL
                 self._add_callback(writer)
 
 
-# From 3.13 on it also removes a Unix socket's file, by `os.stat` and `os.unlink` on the loop's thread. Tools
+# From 3.13 on this also removes a Unix socket's file, by `os.stat` and `os.unlink` on the loop's thread. Tools
 # that find blocking calls (blockbuster, which the tests of aiohttp and anyio use) forgive these two by the
 # file and the function that call them: so it is asyncio's own function that does.
 if not TYPE_CHECKING:
